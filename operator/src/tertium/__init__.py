@@ -1,0 +1,3 @@
+"""Tertium: on-demand LLM deployments on Kubernetes."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""vLLM over HTTP and its log."""

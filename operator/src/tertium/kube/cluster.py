@@ -1,0 +1,77 @@
+"""What Tertium asks of a cluster. `client.py` is the real one; unit tests use a fake with its semantics."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal, Protocol
+
+from tertium.api.meta import Manifest, ObjectKey
+from tertium.api.v1alpha1 import GROUP, KIND, PLURAL, VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A resource kind and where the API server keeps it."""
+
+    api_version: str
+    kind: str
+    plural: str
+    namespaced: bool = True
+
+
+LLM_DEPLOYMENT: Final = Kind(f"{GROUP}/{VERSION}", KIND, PLURAL)
+DEPLOYMENT: Final = Kind("apps/v1", "Deployment", "deployments")
+SERVICE: Final = Kind("v1", "Service", "services")
+POD: Final = Kind("v1", "Pod", "pods")
+CONFIG_MAP: Final = Kind("v1", "ConfigMap", "configmaps")
+NODE: Final = Kind("v1", "Node", "nodes", namespaced=False)
+JOB: Final = Kind("batch/v1", "Job", "jobs")
+LEASE: Final = Kind("coordination.k8s.io/v1", "Lease", "leases")
+
+
+@dataclass(frozen=True, slots=True)
+class WatchEvent:
+    """One change. `SYNCED` (no object) follows the last object of a list: what was not listed is gone."""
+
+    type: Literal["LISTED", "SYNCED", "ADDED", "MODIFIED", "DELETED"]
+    object: Manifest | None
+
+
+class Cluster(Protocol):
+    """Reads and writes. Methods raise `Retryable` for passing faults, `Terminal` for refused objects."""
+
+    async def get(self, kind: Kind, key: ObjectKey) -> Manifest | None:
+        """Return the object, or None when there is none."""
+        ...
+
+    async def list(self, kind: Kind, *, namespace: str | None = None, labels: str = "") -> Sequence[Manifest]:
+        """Return the objects that match the label selector, in one namespace or in all."""
+        ...
+
+    async def apply(self, kind: Kind, manifest: Manifest) -> Manifest:
+        """Server-side apply as field manager `tertium`, forced; return the object as it now is."""
+        ...
+
+    async def apply_status(self, kind: Kind, manifest: Manifest) -> None:
+        """Server-side apply of the status subresource as field manager `tertium-status`, forced."""
+        ...
+
+    async def delete(self, kind: Kind, key: ObjectKey, *, uid: str) -> None:
+        """Delete the object if it still has this uid; an absent one is no error. Dependents go too."""
+        ...
+
+    async def pod_log(
+        self, key: ObjectKey, container: str, *, tail_lines: int, previous: bool = False
+    ) -> str:
+        """Return the end of a container's log; empty when there is none."""
+        ...
+
+    async def renew_lease(self, key: ObjectKey, holder: str, now: datetime) -> None:
+        """Set holder and renew time of a Lease that exists. Raises `Retryable` when it does not exist yet."""
+        ...
+
+    def watch(self, kind: Kind, *, labels: str = "") -> AsyncIterator[WatchEvent]:
+        """List, then follow the kind in all namespaces, for ever; reconnects and lists anew by itself."""
+        ...

@@ -1,0 +1,1 @@
+"""Weights: what a source holds, read inside the namespace that owns it."""

@@ -1,0 +1,1 @@
+"""Desired objects from decisions, pure: manifests for the cluster, resources for Envoy."""

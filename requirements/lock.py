@@ -1,0 +1,28 @@
+"""Write the hash-pinned requirements from pyproject.toml; they name no registry."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+HERE = Path(__file__).parent
+PROJECT = HERE.parent / "pyproject.toml"
+OPTIONS = (
+    *("--universal", "--python-version", "3.11", "--generate-hashes", "--quiet", "--no-config"),
+    *("--no-emit-index-url", "--no-emit-find-links", "--no-annotate", "--no-header"),
+)
+
+
+def compile_lock(output: str, *sources: str) -> None:
+    """Resolve `sources` into requirements/`output`; raises CalledProcessError when they contradict."""
+    subprocess.run(["uv", "pip", "compile", *OPTIONS, *sources, "-o", str(HERE / output)], check=True)
+
+
+if __name__ == "__main__":
+    compile_lock("runtime.txt", str(PROJECT))
+    compile_lock("gateway.txt", "--group", f"{PROJECT}:gateway")
+    compile_lock(
+        "dev.txt",
+        *(str(PROJECT), "--group", f"{PROJECT}:gateway", "--group", f"{PROJECT}:dev"),
+        *("-c", str(HERE / "runtime.txt")),
+    )
