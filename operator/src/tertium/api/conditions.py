@@ -21,6 +21,7 @@ class Reason(StrEnum):
     VALID = "Valid"
     INVALID = "Invalid"
     NOT_OWNED = "NotOwned"
+    FORBIDDEN = "Forbidden"
     PENDING = "Pending"
 
     INSPECTING = "Inspecting"
@@ -53,6 +54,7 @@ _SENTENCES: dict[Reason, str] = {
     Reason.VALID: "The spec is understood.",
     Reason.INVALID: "The spec contradicts itself or names something unknown; the message says what.",
     Reason.NOT_OWNED: "An object with a name Tertium needs exists and belongs to someone else.",
+    Reason.FORBIDDEN: "The API server refuses a change Tertium needs: missing rights, a quota or a policy.",
     Reason.PENDING: "Not looked at yet.",
     Reason.INSPECTING: "The model's config and weight sizes are being read.",
     Reason.MODEL_NOT_FOUND: "There is no model at `spec.model.source`.",

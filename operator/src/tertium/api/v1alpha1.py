@@ -59,10 +59,14 @@ class Capacity(ApiModel):
         default=8192,
         ge=16,
         le=16_777_216,
-        description="Longest sequence, prompt and answer together, in tokens.",
+        description="Longest sequence, prompt and answer together, in tokens. One such sequence must fit "
+        "beside the weights: this decides the number of GPUs.",
     )
     concurrent_sequences: int = Field(
-        default=64, ge=1, le=4096, description="Most sequences one replica runs at the same time."
+        default=64,
+        ge=1,
+        le=4096,
+        description="Most sequences one replica runs at the same time; they share the KV cache.",
     )
 
 

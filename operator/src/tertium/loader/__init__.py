@@ -1,1 +1,1 @@
-"""Weights: what a source holds, read inside the namespace that owns it."""
+"""The model's files: what they say about its size, read without loading a weight."""

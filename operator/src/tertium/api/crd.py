@@ -1,0 +1,193 @@
+"""From the pydantic models to the CustomResourceDefinition.
+
+The API server holds structural schemas only. What pydantic can say and a structural schema cannot is refused
+here with its path, when the definition is generated, instead of by a server later. Must not read any file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from tertium.api.rules import RULES, Rule
+from tertium.api.v1alpha1 import GROUP, KIND, PLURAL, VERSION, LLMDeployment
+
+Schema = dict[str, Any]
+
+_KEPT: Final = (
+    "type",
+    "format",
+    "enum",
+    "pattern",
+    "minLength",
+    "maxLength",
+    "minimum",
+    "maximum",
+    "minItems",
+    "maxItems",
+    "x-kubernetes-list-type",
+    "x-kubernetes-list-map-keys",
+)
+# Words of pydantic that carry nothing for the server, or that are read before this list is looked at.
+_READ: Final = frozenset(
+    {
+        *("title", "examples", "default", "description", "required", "properties", "items"),
+        *("additionalProperties", "$defs"),
+    }
+)
+_PRINTER_COLUMNS: Final = (
+    {"name": "Ready", "type": "string", "jsonPath": '.status.conditions[?(@.type=="Ready")].status'},
+    {"name": "Active", "type": "string", "jsonPath": '.status.conditions[?(@.type=="Active")].reason'},
+    {"name": "Replicas", "type": "integer", "jsonPath": ".status.readyReplicas"},
+    {"name": "Desired", "type": "integer", "jsonPath": ".status.scaling.desired"},
+    {"name": "Model", "type": "string", "jsonPath": ".spec.model.source"},
+    {"name": "Accelerator", "type": "string", "jsonPath": ".status.plan.accelerator", "priority": 1},
+    {"name": "GPUs", "type": "integer", "jsonPath": ".status.plan.gpusPerReplica", "priority": 1},
+    {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+)
+
+
+class CannotHold(ValueError):
+    """A model says something that a CustomResourceDefinition cannot; the text starts with its path."""
+
+
+def custom_resource_definition() -> Schema:
+    """Return the CRD of `LLMDeployment`. Raises CannotHold, naming the path."""
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{PLURAL}.{GROUP}"},
+        "spec": {
+            "group": GROUP,
+            "scope": "Namespaced",
+            "names": {
+                "kind": KIND,
+                "listKind": f"{KIND}List",
+                "plural": PLURAL,
+                "singular": KIND.lower(),
+                "shortNames": ["llmd"],
+                "categories": ["tertium"],
+            },
+            "versions": [
+                {
+                    "name": VERSION,
+                    "served": True,
+                    "storage": True,
+                    "schema": {"openAPIV3Schema": object_schema()},
+                    "subresources": {
+                        "status": {},
+                        "scale": {
+                            "specReplicasPath": ".spec.replicas",
+                            "statusReplicasPath": ".status.replicas",
+                            "labelSelectorPath": ".status.selector",
+                        },
+                    },
+                    "additionalPrinterColumns": [dict(column) for column in _PRINTER_COLUMNS],
+                }
+            ],
+        },
+    }
+
+
+def object_schema() -> Schema:
+    """Return the structural schema of a whole object, with the rules of `rules.py` in place."""
+    schema = structural(LLMDeployment.model_json_schema(by_alias=True))
+    schema["description"] = "An on-demand LLM deployment."
+    envelope = {
+        "apiVersion": {"type": "string", "description": "Version of this schema."},
+        "kind": {"type": "string", "description": f"Always `{KIND}`."},
+        "metadata": {"type": "object"},
+    }
+    schema["properties"] = {**envelope, **schema["properties"]}
+    for path, rules in RULES.items():
+        place(schema, path)["x-kubernetes-validations"] = [_validation(rule) for rule in rules]
+    return schema
+
+
+def structural(document: Mapping[str, Any]) -> Schema:
+    """Return a pydantic JSON schema as a structural schema. Raises CannotHold, naming the path."""
+    return _convert(document, document.get("$defs", {}), path="", seen=())
+
+
+def place(schema: Schema, path: str) -> Schema:
+    """Return the schema at a dotted path. Raises CannotHold when there is no such field."""
+    found = schema
+    for name in path.split("."):
+        if name not in found.get("properties", {}):
+            raise CannotHold(f"{path}: a rule names this field, which the schema does not have")
+        found = found["properties"][name]
+    return found
+
+
+def _validation(rule: Rule) -> Schema:
+    validation = {"rule": rule.expression, "message": rule.message}
+    return {**validation, "fieldPath": rule.field} if rule.field else validation
+
+
+def _convert(node: Mapping[str, Any], defs: Mapping[str, Any], path: str, seen: tuple[str, ...]) -> Schema:
+    node, seen = _resolve(node, defs, path, seen)
+    unknown = node.keys() - _READ - set(_KEPT)
+    if unknown:
+        raise CannotHold(f"{path or '.'}: a structural schema has no {', '.join(sorted(unknown))}")
+    schema: Schema = {"description": _description(node, path)} if "description" in node else {}
+    schema |= {key: node[key] for key in _KEPT if key in node}
+    match node.get("type"):
+        case "object":
+            schema |= _object(node, defs, path, seen)
+        case "array":
+            if not isinstance(node.get("items"), Mapping):
+                raise CannotHold(f"{path}: a list needs one schema for its items")
+            schema["items"] = _convert(node["items"], defs, f"{path}[]", seen)
+        case "string" | "integer" | "boolean":
+            pass
+        case other:
+            raise CannotHold(
+                f"{path or '.'}: type {other!r} is not one of object, array, string, integer, boolean"
+            )
+    return schema
+
+
+def _object(node: Mapping[str, Any], defs: Mapping[str, Any], path: str, seen: tuple[str, ...]) -> Schema:
+    additional = node.get("additionalProperties", False)
+    if "properties" not in node:
+        if not isinstance(additional, Mapping):
+            raise CannotHold(f"{path}: an object needs known fields or one schema for its values")
+        return {"additionalProperties": _convert(additional, defs, f"{path}{{}}", seen)}
+    # Closed objects stay closed without saying so: the server prunes, and refuses under strict validation,
+    # what a structural schema does not name. `additionalProperties: false` itself it would not accept.
+    if additional is not False:
+        raise CannotHold(f"{path or '.'}: known fields and free ones cannot be mixed")
+    properties = {
+        name: _convert(field, defs, f"{path}.{name}".lstrip("."), seen)
+        for name, field in node["properties"].items()
+    }
+    required = {"required": list(node["required"])} if node.get("required") else {}
+    return {**required, "properties": properties}
+
+
+def _resolve(
+    node: Mapping[str, Any], defs: Mapping[str, Any], path: str, seen: tuple[str, ...]
+) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    """Follow references and unwrap `X | None`; words beside a reference win over what it names."""
+    while "$ref" in node or "anyOf" in node:
+        if "anyOf" in node:
+            options = [option for option in node["anyOf"] if option.get("type") != "null"]
+            if len(options) != 1:
+                raise CannotHold(f"{path}: a union of {len(options)} types; only `X | None` can be held")
+            inner = options[0]
+        else:
+            name = node["$ref"].rsplit("/", 1)[-1]
+            if name in seen:
+                raise CannotHold(f"{path}: {name} contains itself")
+            seen, inner = (*seen, name), defs[name]
+        beside = {key: value for key, value in node.items() if key not in ("$ref", "anyOf")}
+        node = {**inner, **beside}
+    return node, seen
+
+
+def _description(node: Mapping[str, Any], path: str) -> str:
+    """Spell the default out: it lives in the operator, not in stored objects, which keep what users wrote."""
+    text: str = node["description"].replace("\n", " ")
+    default = node.get("default")
+    scalar = isinstance(default, str | int) and default != ""
+    return f"{text} Default: {default}." if scalar and path.startswith("spec.") else text

@@ -1,0 +1,215 @@
+"""Models in folders, with real safetensors files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tertium.api.conditions import Reason
+from tertium.core.errors import Terminal
+from tertium.loader.folder import inspect_folder
+from tests.loader.models import CONFIG, TENSOR_BYTES, write_model, write_shard, write_sharded_model
+
+SOURCE = "pvc://claim/model"
+
+
+def test_a_folder_s_facts_are_its_config_and_the_bytes_of_its_tensors(tmp_path: Path) -> None:
+    write_model(tmp_path / "model")
+    facts = inspect_folder(tmp_path, "model", SOURCE)
+    assert facts["config"] == CONFIG
+    assert facts["weightBytes"] == 2 * TENSOR_BYTES
+    assert facts["revision"] == ""
+
+
+def test_only_the_shards_of_the_index_count(tmp_path: Path) -> None:
+    write_sharded_model(tmp_path / "model")
+    assert inspect_folder(tmp_path, "model", SOURCE)["weightBytes"] == 2 * TENSOR_BYTES
+
+
+def test_a_folder_below_a_folder_is_found(tmp_path: Path) -> None:
+    write_model(tmp_path / "org" / "model")
+    assert inspect_folder(tmp_path, "org/model", SOURCE)["weightBytes"] == 2 * TENSOR_BYTES
+
+
+def test_the_digest_follows_config_and_tensors_and_nothing_else(tmp_path: Path) -> None:
+    one, two = write_model(tmp_path / "one"), write_model(tmp_path / "two")
+    (two / "README.md").write_text("other words")
+
+    def digest(folder: Path) -> str:
+        found: str = inspect_folder(tmp_path, folder.name, SOURCE)["digest"]
+        return found
+
+    assert digest(one).startswith("sha256:")
+    assert len(digest(one)) == 71
+    assert digest(one) == digest(two)
+    (two / "config.json").write_text(json.dumps(CONFIG | {"num_hidden_layers": 3}))
+    assert digest(one) != digest(two)
+    write_shard(one, "model.safetensors", "a", "c")
+    assert digest(one) != digest(two)
+
+
+def _without_config(folder: Path) -> None:
+    (folder / "config.json").unlink()
+
+
+def _with_text_for_config(folder: Path) -> None:
+    (folder / "config.json").write_text('{"model_type":\n  llama}')
+
+
+def _with_a_list_for_config(folder: Path) -> None:
+    (folder / "config.json").write_text("[]")
+
+
+def _with_pickled_weights(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+
+def _cut_in_its_data(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def _cut_in_its_header(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:40])
+
+
+def _empty(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(b"")
+
+
+def _not_safetensors(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(b"PK\x03\x04zipzip" * 100)
+
+
+def _with_a_broken_header(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes((5).to_bytes(8, "little") + b"hello")
+
+
+def _with_an_unknown_entry(folder: Path) -> None:
+    header = json.dumps({"a": {"dtype": "F16"}}).encode()
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+
+
+def _without_tensors(folder: Path) -> None:
+    header = json.dumps({"__metadata__": {"format": "pt"}}).encode()
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+
+
+def _with_an_index_of_absent_shards(folder: Path) -> None:
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-1.safetensors"}}')
+
+
+def _with_an_index_of_nothing(folder: Path) -> None:
+    (folder / "model.safetensors.index.json").write_text("{}")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        pytest.param(
+            _without_config,
+            "there is no config.json; the folder holds model.safetensors",
+            id="without config.json it says what there is",
+        ),
+        pytest.param(
+            _with_text_for_config,
+            "config.json is not JSON: Expecting value: line 2 column 3 (char 17)",
+            id="a config that is not JSON is shown by line and column",
+        ),
+        pytest.param(
+            _with_a_list_for_config,
+            "config.json holds a list, expected an object",
+            id="a config that is no object",
+        ),
+        pytest.param(
+            _with_pickled_weights,
+            "there are no safetensors weights; the folder holds config.json, pytorch_model.bin. "
+            "Convert the model to safetensors",
+            id="other weights are not enough",
+        ),
+        pytest.param(
+            _with_an_index_of_absent_shards,
+            "model.safetensors.index.json names model-1.safetensors, which is not there; "
+            "copy the model again",
+            id="a shard of the index is missing",
+        ),
+        pytest.param(
+            _with_an_index_of_nothing, "model.safetensors.index.json has no weight_map", id="an empty index"
+        ),
+        pytest.param(
+            _cut_in_its_data,
+            "model.safetensors is cut off: b should end at byte 128 and the data has 127; copy it again",
+            id="a file cut in its data",
+        ),
+        pytest.param(
+            _cut_in_its_header,
+            "model.safetensors is cut off: its header should take 120 bytes and the file has 40; "
+            "copy it again",
+            id="a file cut in its header",
+        ),
+        pytest.param(
+            _empty,
+            "model.safetensors is not a safetensors file; copy it again",
+            id="an empty file",
+        ),
+        pytest.param(
+            _not_safetensors,
+            "model.safetensors is not a safetensors file; copy it again",
+            id="another format under this name",
+        ),
+        pytest.param(
+            _with_a_broken_header,
+            "model.safetensors: its header is not JSON: Expecting value: line 1 column 1 (char 0)",
+            id="a header that is not JSON",
+        ),
+        pytest.param(
+            _with_an_unknown_entry,
+            "model.safetensors: its header describes a in no known way",
+            id="a header of another shape",
+        ),
+        pytest.param(_without_tensors, "model.safetensors holds no tensors", id="a file without tensors"),
+    ],
+)
+def test_a_damaged_model_is_refused_by_file(
+    tmp_path: Path, damage: Callable[[Path], None], message: str
+) -> None:
+    damage(write_model(tmp_path / "model"))
+    with pytest.raises(Terminal) as refused:
+        inspect_folder(tmp_path, "model", SOURCE)
+    assert refused.value.reason is Reason.INSPECTION_FAILED
+    assert str(refused.value) == f"{SOURCE}: {message}"
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        pytest.param("other", "there is no folder other; in its place there is org", id="no such folder"),
+        pytest.param(
+            "org/other",
+            "there is no folder other; in its place there is model",
+            id="no such folder further down",
+        ),
+        pytest.param(
+            "org/model/config.json",
+            "there is no folder config.json; in its place there is config.json, model.safetensors",
+            id="a file is no folder",
+        ),
+    ],
+)
+def test_a_folder_that_is_not_there_is_named_with_what_is(tmp_path: Path, path: str, message: str) -> None:
+    write_model(tmp_path / "org" / "model")
+    with pytest.raises(Terminal) as refused:
+        inspect_folder(tmp_path, path, SOURCE)
+    assert refused.value.reason is Reason.MODEL_NOT_FOUND
+    assert str(refused.value) == f"{SOURCE}: {message}"
+
+
+def test_long_listings_are_cut(tmp_path: Path) -> None:
+    for index in range(10):
+        (tmp_path / f"m{index}").mkdir()
+    with pytest.raises(Terminal, match=r"there is m0, m1, m2, m3, m4, m5, m6, m7 and 2 more$"):
+        inspect_folder(tmp_path, "other", SOURCE)
