@@ -1,0 +1,3 @@
+module tertium.dev/e2e/engine-double
+
+go 1.25
