@@ -21,6 +21,9 @@ ENGINE_SELECTOR: Final = f"{MANAGED_SELECTOR},{COMPONENT}=engine"
 DEMAND_SELECTOR: Final = f"{MANAGED_SELECTOR},{COMPONENT}=demand"
 
 REVISION_ANNOTATION: Final = "tertium.dev/revision"
+SOURCE_DIGEST_ANNOTATION: Final = "tertium.dev/source-digest"
+INSPECTION: Final = "inspection"
+FACTS_KEY: Final = "facts.json"
 
 FIELD_MANAGER: Final = "tertium"
 STATUS_FIELD_MANAGER: Final = "tertium-status"

@@ -1,0 +1,1 @@
+"""The loop: store, queue, observe, execute, controller. No kopf."""

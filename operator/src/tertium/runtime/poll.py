@@ -1,0 +1,132 @@
+"""Ask every gateway pod for its load, once a second while any replica exists."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import aiohttp
+from pydantic import ValidationError
+
+from tertium.api.load import LoadReport
+from tertium.api.meta import Manifest, ObjectKey
+from tertium.core.errors import Retryable, TertiumError
+from tertium.core.load import Received, Reports, load_of
+from tertium.core.policy import Policy
+from tertium.kube.cluster import DEPLOYMENT, POD, Cluster
+from tertium.runtime.clock import Clock
+from tertium.runtime.store import Store
+
+REPORT_PORT: Final = 9110
+PERIOD_SECONDS: Final = 1.0
+_LIMIT: Final = aiohttp.ClientTimeout(total=2)
+_GATEWAY_ROUNDS: Final = 10
+
+_log = logging.getLogger(__name__)
+
+
+class LoadPoller:
+    """Keeps `store.reports` fresh and says which deployments' load has changed."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        store: Store,
+        policy: Policy,
+        clock: Clock,
+        http: aiohttp.ClientSession,
+        *,
+        gateway: ObjectKey,
+        changed: Callable[[ObjectKey], None],
+    ) -> None:
+        self._cluster = cluster
+        self._store = store
+        self._policy = policy
+        self._clock = clock
+        self._http = http
+        self._gateway = gateway
+        self._changed = changed
+        self._deployment: Manifest | None = None
+        self._rounds = 0
+        self._seen: dict[ObjectKey, int | None] = {}
+        self._complaint = ""
+
+    async def run(self) -> None:
+        """Poll for ever. No fault stops it: what cannot be known makes the load unknown."""
+        while True:
+            try:
+                await self.round()
+                self._complain("")
+            except TertiumError as fault:
+                self._complain(str(fault))
+            await asyncio.sleep(PERIOD_SECONDS)
+
+    async def round(self) -> None:
+        """Ask everyone once. The pods are listed just before, so that no new one is overlooked."""
+        active = self._store.active()
+        if not active:
+            self._store.reports = None
+            self._seen.clear()
+            return
+        deployment = await self._gateway_deployment()
+        pods = await self._pods(deployment)
+        answers = await asyncio.gather(*(self._ask(pod) for pod in pods.values()))
+        self._store.reports = Reports(
+            by_pod=dict(zip(pods, answers, strict=True)),
+            expected=deployment["spec"].get("replicas", 1),
+        )
+        self._announce(active)
+
+    async def _gateway_deployment(self) -> Manifest:
+        """Return the gateway's Deployment, read anew every few rounds: it says how many pods to expect."""
+        if self._rounds % _GATEWAY_ROUNDS == 0 or self._deployment is None:
+            self._deployment = await self._cluster.get(DEPLOYMENT, self._gateway)
+        if self._deployment is None:
+            raise Retryable(f"there is no gateway Deployment {self._gateway}; nothing is scaled down")
+        self._rounds += 1
+        return self._deployment
+
+    async def _pods(self, deployment: Manifest) -> Mapping[str, Manifest]:
+        selector = deployment["spec"]["selector"]["matchLabels"]
+        labels = ",".join(f"{key}={value}" for key, value in sorted(selector.items()))
+        pods = await self._cluster.list(POD, namespace=self._gateway.namespace, labels=labels)
+        return {pod["metadata"]["name"]: pod for pod in pods if _may_have_requests(pod)}
+
+    async def _ask(self, pod: Manifest) -> Received:
+        asked_at = self._clock.now()
+        required = "deletionTimestamp" not in pod["metadata"]
+        url = f"http://{_host(pod['status']['podIP'])}:{REPORT_PORT}/load"
+        try:
+            async with self._http.get(url, timeout=_LIMIT) as answer:
+                answer.raise_for_status()
+                report = LoadReport.model_validate_json(await answer.read())
+        except (aiohttp.ClientError, TimeoutError, ValidationError) as error:
+            _log.debug("gateway pod gave no load report", extra={"url": url, "why": str(error)})
+            return Received(report=None, at=asked_at, required=required)
+        return Received(report=report, at=asked_at, required=required)
+
+    def _announce(self, active: Sequence[ObjectKey]) -> None:
+        now, fresh = self._clock.now(), self._policy.load_fresh_seconds
+        loads = {key: load_of(key, self._store.reports, now, fresh_seconds=fresh) for key in active}
+        seen = {key: None if load is None else load.in_flight for key, load in loads.items()}
+        for key, in_flight in seen.items():
+            if key not in self._seen or self._seen[key] != in_flight:
+                self._changed(key)
+        self._seen = seen
+
+    def _complain(self, why: str) -> None:
+        """Log a fault when it begins, not each second it lasts."""
+        if why and why != self._complaint:
+            _log.warning("gateway load is not known", extra={"why": why})
+        self._complaint = why
+
+
+def _may_have_requests(pod: Manifest) -> bool:
+    status = pod.get("status") or {}
+    return bool(status.get("podIP")) and status.get("phase") == "Running"
+
+
+def _host(address: str) -> str:
+    return f"[{address}]" if ":" in address else address

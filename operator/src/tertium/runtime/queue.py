@@ -1,0 +1,118 @@
+"""A queue of keys: a key waits at most once, is worked on by at most one worker, and comes back after a wait.
+
+It knows neither objects nor errors. Times are seconds of the event loop's clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Hashable
+from typing import Final, Generic, TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
+
+FIRST_BACKOFF_SECONDS: Final = 0.1
+LONGEST_BACKOFF_SECONDS: Final = 60.0
+
+
+class WorkQueue(Generic[Key]):
+    """Workers call `get`, then `done`; everybody else calls `add`.
+
+    | key is           | add                                        |
+    | absent           | queued                                     |
+    | queued           | nothing: it is looked at soon anyway       |
+    | being worked on  | queued again once the worker is done       |
+    | waiting          | queued now; its later time still holds     |
+    """
+
+    def __init__(self, rng: random.Random | None = None) -> None:
+        self._ready: deque[Key] = deque()
+        self._queued: set[Key] = set()
+        self._working: dict[Key, float] = {}
+        self._dirty: set[Key] = set()
+        self._timers: dict[Key, asyncio.TimerHandle] = {}
+        self._failures: dict[Key, int] = {}
+        self._arrival = asyncio.Event()
+        self._random = rng or random.Random()
+        self._last_done = 0.0
+
+    def __len__(self) -> int:
+        return len(self._ready)
+
+    def add(self, key: Key) -> None:
+        """Have `key` looked at as soon as a worker is free."""
+        if key in self._working:
+            self._dirty.add(key)
+        elif key not in self._queued:
+            self._queued.add(key)
+            self._ready.append(key)
+            self._arrival.set()
+
+    def add_after(self, key: Key, seconds: float) -> None:
+        """Have `key` looked at in `seconds`; of several such times the earliest holds."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + max(0.0, seconds)
+        timer = self._timers.get(key)
+        if timer is not None:
+            if timer.when() <= due:
+                return
+            timer.cancel()
+        self._timers[key] = loop.call_at(due, self._fire, key)
+
+    def retry(self, key: Key, *, at_least: float = 0.0) -> float:
+        """Have a key that failed looked at again, later each time; return the wait in seconds."""
+        failures = self._failures.get(key, 0)
+        self._failures[key] = failures + 1
+        # The exponent is bounded before the power is taken: a key may fail for weeks.
+        backoff = min(FIRST_BACKOFF_SECONDS * 2.0 ** min(failures, 30), LONGEST_BACKOFF_SECONDS)
+        wait = max(backoff * (0.5 + self._random.random() / 2), at_least)
+        self.add_after(key, wait)
+        return wait
+
+    def succeeded(self, key: Key) -> None:
+        """Forget the failures of `key`."""
+        self._failures.pop(key, None)
+
+    def forget(self, key: Key) -> None:
+        """Forget failures and waits of a key that is gone."""
+        self.succeeded(key)
+        timer = self._timers.pop(key, None)
+        if timer is not None:
+            timer.cancel()
+
+    async def get(self) -> Key:
+        """Wait for a key and take it; `done` gives it back."""
+        while not self._ready:
+            self._arrival.clear()
+            await self._arrival.wait()
+        key = self._ready.popleft()
+        self._queued.discard(key)
+        self._working[key] = asyncio.get_running_loop().time()
+        return key
+
+    def done(self, key: Key) -> None:
+        """Say that the worker is through with `key`."""
+        self._last_done = asyncio.get_running_loop().time()
+        del self._working[key]
+        if key in self._dirty:
+            self._dirty.discard(key)
+            self.add(key)
+
+    def stuck_for(self) -> float:
+        """Return for how many seconds there has been work and none was finished; 0 when all is well."""
+        if not self._working:
+            return 0.0
+        begun = min(self._working.values())
+        return max(0.0, asyncio.get_running_loop().time() - max(begun, self._last_done))
+
+    def close(self) -> None:
+        """Cancel every wait."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+
+    def _fire(self, key: Key) -> None:
+        del self._timers[key]
+        self.add(key)

@@ -1,0 +1,49 @@
+"""Complete lists of everything that is watched: before the first reconcile, and again from time to time.
+
+A reconcile that met a half-filled store would take "not seen yet" for "not there". So the store is filled
+by lists before any worker starts, and watch events only bring it forward. Events can be lost between such a
+list and the start of a watch, or by a fault: the next list finds what is gone and what was missed. Between
+lists the executor still asks for an object it has never seen before it makes one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from tertium.core import names
+from tertium.kube.cluster import (
+    CONFIG_MAP,
+    DEPLOYMENT,
+    JOB,
+    LEASE,
+    LLM_DEPLOYMENT,
+    NODE,
+    POD,
+    SERVICE,
+    Cluster,
+    Kind,
+)
+from tertium.runtime.store import Store
+
+CHILD_KINDS: Final = (DEPLOYMENT, SERVICE, LEASE, CONFIG_MAP, JOB, POD)
+WATCHED_KINDS: Final = (LLM_DEPLOYMENT, *CHILD_KINDS, NODE)
+
+
+async def relist(cluster: Cluster, store: Store, *, namespace: str | None = None) -> None:
+    """Bring the store in line with the cluster. Raises `Retryable` or `Terminal` as `Cluster.list` does."""
+    for kind in WATCHED_KINDS:
+        await _relist_kind(cluster, store, kind, namespace if kind.namespaced else None)
+
+
+async def _relist_kind(cluster: Cluster, store: Store, kind: Kind, namespace: str | None) -> None:
+    # Only what was known before the list can be missing from it: a newer object is not gone, but young.
+    before = store.known(kind.kind)
+    labels = names.MANAGED_SELECTOR if kind in CHILD_KINDS else ""
+    listed = await cluster.list(kind, namespace=namespace, labels=labels)
+    present = {manifest["metadata"]["uid"] for manifest in listed}
+    gone: Sequence[str] = [uid for uid in before if uid not in present]
+    for uid in gone:
+        store.drop(before[uid])
+    for manifest in listed:
+        store.put(manifest)
