@@ -31,7 +31,7 @@ setup: $(BIN)/.complete
 
 .PHONY: demo
 demo: setup ## The main job on a real cluster: apply, held request, answer, idle, zero, second wake
-	@python -m e2e.demo --cluster $(CLUSTER)
+	@python -m e2e.demo --cluster $(CLUSTER) $(if $(TEARDOWN),--teardown)
 
 .PHONY: test
 test: gate e2e ## Everything: the gate, then the end-to-end tests on a real cluster
@@ -46,7 +46,6 @@ gate: setup ## The fast part: ruff, mypy, import-linter, unit tests, drift check
 
 .PHONY: e2e
 e2e: setup ## End-to-end tests on a real cluster with real vLLM
-	@python -m e2e.cluster up --install --check
 	@python -m pytest e2e -m e2e --timeout 900
 
 .PHONY: bench
