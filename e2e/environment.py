@@ -1,0 +1,42 @@
+"""Everything below Tertium: the engine's packages, the models, the cluster, the images in it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from e2e.cluster import Cluster, backends, hosttools
+from e2e.cluster.progress import Steps
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """A running cluster, and the folder on its nodes that holds the models."""
+
+    cluster: Cluster
+    models: Path
+
+
+def prepare(name: str) -> Environment:
+    """Install and build what lacks, start the cluster unless it is up, load the images; say what is done.
+
+    Raises ClusterError, or CalledProcessError when a tool fails.
+    """
+    if backends.choose("auto", name).kind == "local":
+        hosttools.install(hosttools.LOCAL, Steps())
+    packages = _path_printed_by("images/engine-cpu/packages.py")
+    models = _path_printed_by("-m", "e2e.models")
+    cluster = Cluster.up(name, mounts=[f"{packages}:/opt/vllm"])
+    cluster.images()
+    return Environment(cluster=cluster, models=models)
+
+
+def _path_printed_by(*tool: str) -> Path:
+    """Run a tool of this repository; its last line is the path of what it made."""
+    done = subprocess.run([sys.executable, *tool], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    return Path(done.stdout.strip().splitlines()[-1])
