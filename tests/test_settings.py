@@ -20,7 +20,7 @@ def test_the_environment_becomes_the_policy(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("TERTIUM_GATEWAY_NAMESPACE", "system")
     settings = load_settings()
     assert (settings.policy.engine_image, settings.policy.gateway_url) == ("engine:1", "http://gateway/v1")
-    assert (settings.gateway, settings.watch_namespace) == (ObjectKey("system", "tertium-gateway"), None)
+    assert settings.gateway == ObjectKey("system", "tertium-gateway")
 
 
 @pytest.mark.parametrize(

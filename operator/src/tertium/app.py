@@ -39,19 +39,17 @@ async def run_operator(settings: OperatorSettings) -> None:
         KubeCluster.connect() as cluster,
         aiohttp.ClientSession() as http,
     ):
-        await wait_for_crd(cluster, settings.watch_namespace)
-        await relist(cluster, store, namespace=settings.watch_namespace)
+        await wait_for_crd(cluster)
+        await relist(cluster, store)
         for key in store.owners:
             queue.add(key)
         _log.info("started", extra={"pod": settings.pod_name, "deployments": len(store.owners)})
-        controller = Controller(
-            cluster, store, queue, settings.policy, clock, namespace=settings.watch_namespace
-        )
+        controller = Controller(cluster, store, queue, settings.policy, clock)
         poller = LoadPoller(
             cluster, store, settings.policy, clock, http, gateway=settings.gateway, changed=queue.add
         )
         loops = [asyncio.create_task(controller.run()), asyncio.create_task(poller.run())]
-        watches = asyncio.create_task(watch(store, queue, namespace=settings.watch_namespace, ready=watching))
+        watches = asyncio.create_task(watch(store, queue, ready=watching))
         try:
             # The watches end on a signal; a loop that ends before is a bug, and a restart the best answer.
             done, _ = await asyncio.wait([watches, *loops], return_when=asyncio.FIRST_COMPLETED)
@@ -65,7 +63,7 @@ async def run_operator(settings: OperatorSettings) -> None:
     _log.info("stopped")
 
 
-async def wait_for_crd(cluster: Cluster, namespace: str | None) -> None:
+async def wait_for_crd(cluster: Cluster) -> None:
     """Wait until the API server knows LLMDeployments.
 
     Raises `Terminal` after a minute without, or at once when listing them is forbidden.
@@ -73,7 +71,7 @@ async def wait_for_crd(cluster: Cluster, namespace: str | None) -> None:
     deadline = asyncio.get_running_loop().time() + CRD_WAIT_SECONDS
     while True:
         try:
-            await cluster.list(LLM_DEPLOYMENT, namespace=namespace)
+            await cluster.list(LLM_DEPLOYMENT)
         except Retryable as fault:
             if asyncio.get_running_loop().time() > deadline:
                 raise Terminal(

@@ -26,17 +26,14 @@ UNUSED_FINALIZER: Final = f"{GROUP}/unused-by-anyone"
 """kopf takes its finalizer off objects that carry it; so it must be one that nobody ever sets."""
 
 
-async def watch(
-    store: Store, queue: WorkQueue[ObjectKey], *, namespace: str | None, ready: asyncio.Event
-) -> None:
+async def watch(store: Store, queue: WorkQueue[ObjectKey], *, ready: asyncio.Event) -> None:
     """Run the watches until a signal ends them; `ready` is set once they are being started."""
     # kopf logs every handled event, each line with all of its settings: more work than the event itself.
     logging.getLogger("kopf").setLevel(logging.WARNING)
     await kopf.operator(
         registry=build_registry(store, queue),
         settings=build_settings(),
-        clusterwide=namespace is None,
-        namespaces=() if namespace is None else (namespace,),
+        clusterwide=True,
         ready_flag=ready,
     )
 

@@ -28,9 +28,6 @@ class OperatorSettings(BaseSettings):
         default="tertium-gateway", description="Name of the gateway's Deployment."
     )
     hub_endpoint: str = Field(default="https://huggingface.co", description="Where `hf://` models come from.")
-    watch_namespace: str | None = Field(
-        default=None, min_length=1, description="Serve this namespace only; default: all."
-    )
     health_port: int = Field(default=8081, ge=1, le=65535, description="`/livez` and `/readyz`.")
     pod_name: str = Field(default="operator", description="Name of this pod, for logs.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Log level.")

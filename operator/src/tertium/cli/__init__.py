@@ -17,7 +17,7 @@ from tertium.core.errors import TertiumError
 
 VERBS: Final = {
     "operator": "run the operator",
-    "gateway": "run the activator beside Envoy, or prepare, drain and check that pod",
+    "gateway": "run the activator beside Envoy, or prepare and drain that pod",
     "inspect": "read a model's config and weight sizes from its source",
     "plan": "compute the minimum world size of a model",
     "crds": "print the CustomResourceDefinition or its reference page",

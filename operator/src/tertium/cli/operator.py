@@ -6,7 +6,7 @@ import argparse
 import asyncio
 
 from tertium.app import run_operator
-from tertium.gateway.logs import configure_logs
+from tertium.logs import configure_logs
 from tertium.settings import load_settings
 
 

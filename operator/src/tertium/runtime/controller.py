@@ -59,15 +59,12 @@ class Controller:
         queue: WorkQueue[ObjectKey],
         policy: Policy,
         clock: Clock,
-        *,
-        namespace: str | None = None,
     ) -> None:
         self._cluster = cluster
         self._store = store
         self._queue = queue
         self._policy = policy
         self._clock = clock
-        self._namespace = namespace
         self._observer = Observer(cluster, store, policy)
 
     async def run(self) -> None:
@@ -186,7 +183,7 @@ class Controller:
             await asyncio.sleep(wait * random.uniform(0.8, 1.2))
             wait = RELIST_SECONDS
             try:
-                await relist(self._cluster, self._store, namespace=self._namespace)
+                await relist(self._cluster, self._store)
             except TertiumError as fault:
                 _log.warning("lists could not be read; the watch goes on", extra={"why": str(fault)})
             for key in tuple(self._store.owners):

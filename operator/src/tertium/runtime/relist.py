@@ -30,17 +30,17 @@ CHILD_KINDS: Final = (DEPLOYMENT, SERVICE, LEASE, CONFIG_MAP, JOB, POD)
 WATCHED_KINDS: Final = (LLM_DEPLOYMENT, *CHILD_KINDS, NODE)
 
 
-async def relist(cluster: Cluster, store: Store, *, namespace: str | None = None) -> None:
+async def relist(cluster: Cluster, store: Store) -> None:
     """Bring the store in line with the cluster. Raises `Retryable` or `Terminal` as `Cluster.list` does."""
     for kind in WATCHED_KINDS:
-        await _relist_kind(cluster, store, kind, namespace if kind.namespaced else None)
+        await _relist_kind(cluster, store, kind)
 
 
-async def _relist_kind(cluster: Cluster, store: Store, kind: Kind, namespace: str | None) -> None:
+async def _relist_kind(cluster: Cluster, store: Store, kind: Kind) -> None:
     # Only what was known before the list can be missing from it: a newer object is not gone, but young.
     before = store.known(kind.kind)
     labels = names.MANAGED_SELECTOR if kind in CHILD_KINDS else ""
-    listed = await cluster.list(kind, namespace=namespace, labels=labels)
+    listed = await cluster.list(kind, labels=labels)
     present = {manifest["metadata"]["uid"] for manifest in listed}
     gone: Sequence[str] = [uid for uid in before if uid not in present]
     for uid in gone:

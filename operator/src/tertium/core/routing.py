@@ -1,0 +1,104 @@
+"""Which deployment a `model` name means: the frozen table that routes, model list and holds are made from.
+
+Pure: manifests in, table out. It knows nothing of pods, Envoy or time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from pydantic import ValidationError
+
+from tertium.api.conditions import ConditionType
+from tertium.api.meta import Manifest, ObjectKey, parse_time
+from tertium.api.v1alpha1 import LLMDeploymentSpec
+from tertium.core import names
+from tertium.core.refusal import Refusal, current_conditions, refusal_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """What the gateway needs to know of one deployment."""
+
+    key: ObjectKey
+    created: datetime
+    short_name: str
+    hold_seconds: int
+    max_pending: int
+    refusal: Refusal | None
+    progress: str = ""
+    """What the operator last said about a start, for a caller who waited in vain."""
+    last_start_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutingTable:
+    """Every deployment and the names that lead to it."""
+
+    models: Mapping[ObjectKey, Model] = field(default_factory=dict)
+    routes: Mapping[str, ObjectKey] = field(default_factory=dict)
+
+    def names_of(self, key: ObjectKey) -> tuple[str, ...]:
+        """The names that lead to this deployment, the short one first where it won it."""
+        model = self.models[key]
+        full = str(key)
+        return (model.short_name, full) if self.routes.get(model.short_name) == key else (full,)
+
+    def find(self, name: str) -> Model | None:
+        """The deployment that `name` means, or None."""
+        key = self.routes.get(name)
+        return None if key is None else self.models[key]
+
+
+def build_table(models: Iterable[Model]) -> RoutingTable:
+    """Give every model its names.
+
+    `namespace/name` always leads to its deployment. A short name that several claim belongs to the oldest of
+    them (by creation, then by key), so that a newcomer never takes over a name that is in use.
+    """
+    routes: dict[str, ObjectKey] = {}
+    by_age = sorted(models, key=lambda model: (model.created, model.key))
+    for model in by_age:
+        routes.setdefault(model.short_name, model.key)
+        routes[str(model.key)] = model.key
+    return RoutingTable(models={model.key: model for model in by_age}, routes=routes)
+
+
+def parse_model(manifest: Manifest) -> Model | str | None:
+    """Read one deployment: None when it is being deleted, a sentence when its spec breaks the schema.
+
+    Fields it does not know are ignored: a gateway one version behind the CRD goes on routing.
+    """
+    if "deletionTimestamp" in manifest["metadata"]:
+        return None
+    try:
+        spec = LLMDeploymentSpec.model_validate(manifest.get("spec", {}), extra="ignore")
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in ("spec", *first["loc"]))
+        return f"{where}: {first['msg']}"
+    key = ObjectKey.of(manifest)
+    created = manifest["metadata"].get("creationTimestamp")
+    last = manifest.get("status", {}).get("coldStart", {}).get("last")
+    return Model(
+        key=key,
+        created=parse_time(created) if created else datetime.max.replace(tzinfo=UTC),
+        short_name=names.model_names(key, spec.model.served_name)[0],
+        hold_seconds=spec.cold_start.hold_seconds,
+        max_pending=spec.cold_start.max_pending,
+        refusal=refusal_of(manifest),
+        progress=_progress(manifest),
+        last_start_seconds=None if last is None else last["totalMillis"] / 1000,
+    )
+
+
+def _progress(manifest: Manifest) -> str:
+    conditions = current_conditions(manifest)
+    for kind in (ConditionType.PROGRESSING, ConditionType.PLANNED, ConditionType.ACTIVE):
+        condition = conditions.get(kind)
+        wanted = "Unknown" if kind == ConditionType.PLANNED else "True"
+        if condition is not None and condition["status"] == wanted and condition.get("message"):
+            return f"{condition['reason']}: {condition['message']}"
+    return ""

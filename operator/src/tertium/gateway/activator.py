@@ -1,0 +1,121 @@
+"""The HTTP face of the activator: for Envoy on loopback, and for the operator and the kubelet."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import unquote
+
+from aiohttp import web
+
+from tertium.api.meta import ObjectKey
+from tertium.core.errors import Retryable
+from tertium.gateway import answers
+from tertium.gateway.answers import Answer, Asked
+from tertium.gateway.envoy_admin import EnvoyAdmin
+from tertium.gateway.holds import Holds
+from tertium.gateway.load import LoadBook
+from tertium.gateway.world import World
+from tertium.render.envoy.layout import (
+    ATTEMPT_HEADER,
+    DEPLOYMENT_HEADER,
+    MODEL_HEADER,
+    PROBLEM_HEADER,
+)
+
+_MODELS: Final = "/v1/models"
+
+
+def activator_app(world: World, holds: Holds) -> web.Application:
+    """Return the application Envoy sends requests to that no replica can take."""
+
+    async def answer(request: web.Request) -> web.Response:
+        if not world.synced:
+            return _response(answers.not_synced())
+        deployment = request.headers.get(DEPLOYMENT_HEADER)
+        if deployment is None:
+            return _response(_own_answer(request, world, holds))
+        # Unread, a large body would keep the server from seeing that the caller is gone.
+        await _discard(request)
+        namespace, _, name = deployment.partition("/")
+        attempt = int(request.headers.get(ATTEMPT_HEADER, "1"))
+        return _response(await holds.hold(ObjectKey(namespace, name), attempt=attempt))
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    return app
+
+
+def report_app(
+    world: World, holds: Holds, admin: EnvoyAdmin, configured: Callable[[], Awaitable[bool]]
+) -> web.Application:
+    """Return the application for the operator (`/load`) and the kubelet (`/livez`, `/readyz`)."""
+    book = LoadBook(datetime.now(UTC))
+
+    async def load(request: web.Request) -> web.Response:
+        if not world.synced:
+            return web.Response(status=503, text="the deployments are not known yet\n")
+        try:
+            requests = await admin.requests()
+        except Retryable as fault:
+            return web.Response(status=503, text=f"{fault}\n")
+        report = book.report(world.table.models, requests, holds.waiters.count, datetime.now(UTC))
+        return web.Response(text=report.model_dump_json(by_alias=True), content_type="application/json")
+
+    async def live(request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def ready(request: web.Request) -> web.Response:
+        if not world.synced:
+            return web.Response(status=503, text="the deployments are not known yet\n")
+        if not await configured():
+            return web.Response(status=503, text="Envoy has not taken its configuration yet\n")
+        return web.Response(text="ok\n")
+
+    app = web.Application()
+    app.add_routes([web.get("/load", load), web.get("/livez", live), web.get("/readyz", ready)])
+    return app
+
+
+def _own_answer(request: web.Request, world: World, holds: Holds) -> Answer:
+    path = unquote(request.rel_url.raw_path)
+    if path == _MODELS or path.startswith(f"{_MODELS}/"):
+        return _models(request.method, path.removeprefix(_MODELS).strip("/"), world, holds)
+    headers = request.headers
+    asked = Asked(
+        problem=headers.get(PROBLEM_HEADER, ""),
+        method=request.method,
+        path=path,
+        model=headers.get(MODEL_HEADER, ""),
+        content_type=headers.get("Content-Type", ""),
+        content_encoding=headers.get("Content-Encoding", ""),
+    )
+    return answers.explain(asked, world.table)
+
+
+def _models(method: str, name: str, world: World, holds: Holds) -> Answer:
+    if method not in ("GET", "HEAD"):
+        message = f"{method} is not allowed at '{_MODELS}'; models are read with GET."
+        return answers.error(405, "method_not_allowed", message, headers={"Allow": "GET, HEAD"})
+    if name:
+        model = world.table.find(name)
+        if model is None:
+            return answers.not_found(name)
+        return Answer(status=200, body=_entry(name, model.key, world, holds))
+    keys = sorted(world.table.models)
+    return answers.model_list(_entry(world.table.names_of(key)[0], key, world, holds) for key in keys)
+
+
+def _entry(name: str, key: ObjectKey, world: World, holds: Holds) -> Mapping[str, Any]:
+    state = world.state(key, awaited=holds.waiters.count(key) > 0)
+    return answers.model_entry(name, world.table.models[key], state)
+
+
+async def _discard(request: web.Request) -> None:
+    async for _ in request.content.iter_any():
+        continue
+
+
+def _response(answer: Answer) -> web.Response:
+    return web.json_response(answer.body, status=answer.status, headers=answer.headers)

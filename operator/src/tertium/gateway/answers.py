@@ -1,0 +1,181 @@
+"""What the activator says by itself, in the shape of OpenAI's API. Pure: no request object, no I/O."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from tertium.core.refusal import Refusal
+from tertium.core.routing import Model, RoutingTable
+from tertium.render.envoy.layout import RELEASE_HEADER, RELEASE_VALUE
+from tertium.render.envoy.listener import JSON_CONTENT_TYPE
+from tertium.render.envoy.routes import BODY_NOT_JSON, MODEL_MISSING, MODEL_UNKNOWN
+
+_LEAST_RETRY_SECONDS: Final = 5
+_MOST_RETRY_SECONDS: Final = 110
+"""OpenAI's client does not retry at all when it is told to wait for more than 120 s."""
+_UNKNOWN_RETRY_SECONDS: Final = 30
+_SHOWN: Final = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """Status, JSON body and headers."""
+
+    status: int
+    body: Mapping[str, Any]
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What is known of a request that leads to no deployment."""
+
+    problem: str
+    method: str
+    path: str
+    model: str = ""
+    content_type: str = ""
+    content_encoding: str = ""
+
+
+def error(
+    status: int,
+    code: str,
+    message: str,
+    *,
+    param: str | None = None,
+    retry_after: int | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Answer:
+    """An error answer; `retry_after` in seconds."""
+    kind = "invalid_request_error" if status < 500 and status != 429 else "server_error"
+    kind = "rate_limit_error" if status == 429 else kind
+    more = {} if retry_after is None else {"Retry-After": str(retry_after)}
+    body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
+    return Answer(status=status, body=body, headers={**more, **(headers or {})})
+
+
+def released(model: Model) -> Answer:
+    """Tells Envoy to send the request it still has to a replica; its body is seen only if none takes it."""
+    message = f"The model '{model.key}' was started, but no replica of it takes the request. Try again."
+    answer = error(503, "model_unavailable", message, retry_after=1)
+    return Answer(status=503, body=answer.body, headers={**answer.headers, RELEASE_HEADER: RELEASE_VALUE})
+
+
+def refused(model: Model, refusal: Refusal) -> Answer:
+    """The model cannot be started as it stands."""
+    message = f"The model '{model.key}' cannot be started ({refusal.reason}): {refusal.message}"
+    return error(503, "model_unavailable", message, param="model")
+
+
+def gave_up(model: Model, fault: str) -> Answer:
+    """The request was held for as long as the deployment allows."""
+    message = f"The model '{model.key}' was still starting after {model.hold_seconds} s"
+    if fault:
+        message += f"; its start could not be asked for: {fault}"
+    elif model.progress:
+        message += f" ({model.progress})"
+    return error(503, "model_starting", f"{message}. Try again later.", retry_after=retry_after(model))
+
+
+def too_many(model: Model) -> Answer:
+    """As many requests are held as the deployment allows."""
+    message = (
+        f"{model.max_pending} requests already wait for the model '{model.key}' to start, the most that its "
+        "`spec.coldStart.maxPending` allows. Try again later."
+    )
+    return error(429, "too_many_pending", message, retry_after=retry_after(model))
+
+
+def not_found(name: str) -> Answer:
+    """No deployment has this name."""
+    message = f"The model '{name[:_SHOWN]}' does not exist. GET /v1/models lists those that do."
+    return error(404, "model_not_found", message, param="model")
+
+
+def not_synced() -> Answer:
+    """This gateway has only just started and does not know the deployments yet."""
+    return error(503, "gateway_starting", "The gateway is starting. Try again.", retry_after=1)
+
+
+def retry_after(model: Model) -> int:
+    """Seconds after which the model has probably started: what its last start took, within limits."""
+    if model.last_start_seconds is None:
+        return _UNKNOWN_RETRY_SECONDS
+    return min(max(round(model.last_start_seconds), _LEAST_RETRY_SECONDS), _MOST_RETRY_SECONDS)
+
+
+def explain(asked: Asked, table: RoutingTable) -> Answer:
+    """Say what is wrong with a request that leads to no deployment; the first thing wrong is named."""
+    for rule in (_wrong_path, _wrong_method, _wrong_content, _wrong_model):
+        answer = rule(asked, table)
+        if answer is not None:
+            return answer
+    return error(
+        400,
+        "model_invalid",
+        "The field `model` is not the name of a model: a text of printable ASCII characters was expected.",
+        param="model",
+    )
+
+
+def _wrong_path(asked: Asked, table: RoutingTable) -> Answer | None:
+    if asked.path.startswith("/v1/"):
+        return None
+    message = f"There is nothing at '{asked.path[:_SHOWN]}'. The API is under /v1/."
+    return error(404, "path_not_found", message)
+
+
+def _wrong_method(asked: Asked, table: RoutingTable) -> Answer | None:
+    if asked.method == "POST":
+        return None
+    message = f"{asked.method[:20]} is not allowed at '{asked.path[:_SHOWN]}'; requests for a model are POST."
+    return error(405, "method_not_allowed", message, headers={"Allow": "POST"})
+
+
+def _wrong_content(asked: Asked, table: RoutingTable) -> Answer | None:
+    if not re.fullmatch(JSON_CONTENT_TYPE, asked.content_type):
+        found = f"is '{asked.content_type[:_SHOWN]}'" if asked.content_type else "is missing"
+        message = f"The header Content-Type {found}; 'application/json' was expected."
+        return error(415, "unsupported_content_type", message)
+    if asked.content_encoding.lower() not in ("", "identity"):
+        message = f"The body is encoded as '{asked.content_encoding[:_SHOWN]}'; send it without an encoding."
+        return error(415, "unsupported_content_encoding", message)
+    if asked.problem == BODY_NOT_JSON:
+        return error(400, "body_not_json", "The request body is not valid JSON.")
+    return None
+
+
+def _wrong_model(asked: Asked, table: RoutingTable) -> Answer | None:
+    if asked.problem == MODEL_MISSING:
+        message = "The body has no field `model` that names a model; GET /v1/models lists the names."
+        return error(400, "model_missing", message, param="model")
+    if asked.problem != MODEL_UNKNOWN:
+        return None
+    model = table.find(asked.model)
+    if model is not None:  # it has only just appeared, and Envoy did not know it yet
+        message = f"The model '{model.key}' was just created. Try again."
+        return error(503, "model_starting", message, retry_after=1)
+    return not_found(asked.model)
+
+
+def model_list(entries: Iterable[Mapping[str, Any]]) -> Answer:
+    """All models, sleeping ones included."""
+    return Answer(status=200, body={"object": "list", "data": list(entries)})
+
+
+def model_entry(name: str, model: Model, state: str) -> Mapping[str, Any]:
+    """One model as OpenAI's API lists it, and what only Tertium knows of it."""
+    more = {"deployment": str(model.key), "state": state}
+    if state == "unavailable" and model.refusal is not None:
+        more |= {"reason": model.refusal.reason, "message": model.refusal.message}
+    return {
+        "id": name,
+        "object": "model",
+        "created": int(model.created.timestamp()),
+        "owned_by": model.key.namespace,
+        "tertium": more,
+    }

@@ -1,0 +1,137 @@
+"""The activator's composition root: builds the parts, runs them, stops them in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+import aiohttp
+from aiohttp import web
+
+from tertium.core.errors import Retryable
+from tertium.gateway.activator import activator_app, report_app
+from tertium.gateway.demand import Demand
+from tertium.gateway.drain import outlast_envoy
+from tertium.gateway.envoy_admin import CDS_VERSION, RDS_VERSION, EnvoyAdmin
+from tertium.gateway.holds import Holds
+from tertium.gateway.inotify import followable
+from tertium.gateway.probe import Prober
+from tertium.gateway.publish import Publisher
+from tertium.gateway.settings import GatewaySettings
+from tertium.gateway.world import World
+from tertium.kube.cluster import Cluster
+from tertium.render.envoy.layout import Layout
+
+_HEAL_SECONDS: Final = 5.0
+_STOP_MARGIN_SECONDS: Final = 15.0
+_BACKLOG: Final = 4096
+
+_log = logging.getLogger(__name__)
+
+
+class Gateway:
+    """One gateway pod's activator."""
+
+    def __init__(
+        self, *, layout: Layout, cluster: Cluster, session: aiohttp.ClientSession, holder: str
+    ) -> None:
+        self._layout = layout
+        self._cluster = cluster
+        self.world = World()
+        self.admin = EnvoyAdmin(session, layout.admin_port)
+        self.publisher = Publisher(layout, most_followed=followable())
+        self.holds = Holds(
+            world=self.world,
+            publisher=self.publisher,
+            admin=self.admin,
+            prober=Prober(session, layout.engine_port),
+            demand=Demand(cluster, holder),
+        )
+        self.world.on_change = self.holds.take_note
+        self._configured = False
+
+    @asynccontextmanager
+    async def serving(self, *, report_host: str, report_port: int) -> AsyncIterator[asyncio.Task[None]]:
+        """Serve both ports and follow the cluster; yields the task that ends only when something broke."""
+        activator = activator_app(self.world, self.holds)
+        report = report_app(self.world, self.holds, self.admin, self.configured)
+        async with (
+            _site(activator, "127.0.0.1", self._layout.activator_port),
+            _site(report, report_host, report_port),
+        ):
+            task = asyncio.create_task(self._follow())
+            try:
+                yield task
+            finally:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+                await self.holds.close()
+
+    async def configured(self) -> bool:
+        """Whether Envoy has ever taken clusters and routes of this process."""
+        if not self._configured:
+            versions = self.publisher.versions
+            self._configured = CDS_VERSION in versions and all(
+                [
+                    await self.admin.has_taken(stat, versions[stat], limit_seconds=0.2)
+                    for stat in (CDS_VERSION, RDS_VERSION)
+                ]
+            )
+        return self._configured
+
+    async def _follow(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.world.follow_deployments(self._cluster))
+            group.create_task(self.world.follow_pods(self._cluster))
+            group.create_task(self._heal())
+
+    async def _heal(self) -> None:
+        """Every few seconds: repair the files, and offer again what Envoy did not take in all that time."""
+        behind: set[str] = set()
+        while True:
+            await asyncio.sleep(_HEAL_SECONDS)
+            if healed := self.publisher.heal():
+                _log.warning("files repaired", extra={"files": healed})
+            wanted = dict(self.publisher.versions)
+            try:
+                taken = await self.admin.stats(r"version_text$")
+            except Retryable:
+                continue
+            late = {stat for stat, version in wanted.items() if taken.get(stat) != version}
+            if stuck := behind & late & self.publisher.versions.keys():
+                _log.warning("not taken by Envoy, offered again", extra={"stats": sorted(stuck)[:10]})
+                self.publisher.offer_again(stuck)
+            behind = late
+
+
+async def run_gateway(settings: GatewaySettings, cluster: Cluster, stop: asyncio.Event) -> None:
+    """Run until `stop` is set and Envoy has drained. Raises what broke, if something did."""
+    connector = aiohttp.TCPConnector(limit=0, force_close=True)
+    async with aiohttp.ClientSession(connector=connector, trust_env=False) as session:
+        gateway = Gateway(layout=settings.layout, cluster=cluster, session=session, holder=settings.pod_name)
+        async with gateway.serving(report_host="0.0.0.0", report_port=settings.report_port) as task:
+            _log.info("activator started", extra={"pod": settings.pod_name})
+            stopping = asyncio.create_task(stop.wait())
+            await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                stopping.cancel()
+                task.result()
+            limit = settings.drain_seconds + _STOP_MARGIN_SECONDS
+            await outlast_envoy(gateway.admin, limit_seconds=limit)
+            _log.info("activator stopped", extra={"pod": settings.pod_name})
+
+
+@asynccontextmanager
+async def _site(app: web.Application, host: str, port: int) -> AsyncIterator[None]:
+    # Cancelling the handler of a caller that has gone is what frees its place among the held requests.
+    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port, backlog=_BACKLOG, reuse_address=True).start()
+        yield
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,234 @@
+"""Holding: a request for a model that sleeps waits here until a replica answers or the truth is known.
+
+Puts together what the other modules do: who waits, stating demand, probing, telling Envoy, letting go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from tertium.api.meta import ObjectKey
+from tertium.core.routing import Model, RoutingTable
+from tertium.gateway import answers
+from tertium.gateway.answers import Answer
+from tertium.gateway.demand import Demand
+from tertium.gateway.envoy_admin import EnvoyAdmin
+from tertium.gateway.probe import Prober
+from tertium.gateway.publish import Publisher
+from tertium.gateway.waiters import Freed, Outcome, Waiters
+from tertium.gateway.world import World
+
+CONFIRM_SECONDS: Final = 0.25
+PUBLISH_SECONDS: Final = 0.2
+
+_log = logging.getLogger(__name__)
+
+
+class Holds:
+    """The held requests of this gateway and everything that is done for them."""
+
+    def __init__(
+        self, *, world: World, publisher: Publisher, admin: EnvoyAdmin, prober: Prober, demand: Demand
+    ) -> None:
+        self.waiters = Waiters()
+        self._world = world
+        self._publisher = publisher
+        self._admin = admin
+        self._prober = prober
+        self._demand = demand
+        self._efforts: dict[ObjectKey, asyncio.Task[None]] = {}
+        self._releases: dict[ObjectKey, asyncio.Task[None]] = {}
+        self._wanted: dict[ObjectKey, asyncio.Event] = {}
+        self._confirmed: dict[ObjectKey, tuple[str, str]] = {}
+        self._table: RoutingTable | None = None
+        self._published_at = float("-inf")
+        self._publishing: asyncio.TimerHandle | None = None
+
+    def take_note(self, keys: Sequence[ObjectKey]) -> None:
+        """Bring Envoy's files and the held requests in line with what the world has become.
+
+        Endpoints are written at once. Clusters and routes are one file for all deployments, so a burst of
+        changes to them is written together.
+        """
+        in_time = [self._publisher.update(key, self._world.addresses(key)) for key in keys]
+        if not all(in_time):
+            self._publish()
+        elif self._table is not self._world.table or any(
+            self._publisher.follows(key) != self._world.awake(key) for key in keys
+        ):
+            self._publish_soon()
+        for key in keys:
+            model = self._world.table.models.get(key)
+            if model is None:
+                self._confirmed.pop(key, None)
+                self._demand.forget(key)
+                self._settle(key, Freed.GONE)
+            elif self.waiters.count(key):
+                self._advance(model)
+
+    def _publish_soon(self) -> None:
+        if self._publishing is None:
+            loop = asyncio.get_running_loop()
+            delay = max(0.0, self._published_at + PUBLISH_SECONDS - loop.time())
+            self._publishing = loop.call_later(delay, self._publish)
+
+    def _publish(self) -> None:
+        if self._publishing is not None:
+            self._publishing.cancel()
+            self._publishing = None
+        self._published_at = asyncio.get_running_loop().time()
+        self._table = self._world.table
+        self._publisher.publish(self._table, self._world.addresses, self._world.awake)
+
+    async def hold(self, key: ObjectKey, *, attempt: int) -> Answer:
+        """Answer one request that Envoy could not give to a replica.
+
+        `attempt` counts Envoy's tries: after the first, the replicas that are published are asked for their
+        health before the request is sent to them again.
+        """
+        model = self._world.table.models.get(key)
+        if model is None:
+            return answers.not_found(str(key))
+        if attempt > 1:
+            await self._recheck(key)
+        if self._world.addresses(key):
+            await self._confirm(key)
+            return answers.released(model)
+        if model.refusal is not None:
+            return answers.refused(model, model.refusal)
+        waiter = self.waiters.join(key, limit=model.max_pending, now=datetime.now(UTC))
+        if waiter is None:
+            return answers.too_many(model)
+        try:
+            self._begin(model)
+            async with asyncio.timeout(model.hold_seconds):
+                outcome = await waiter
+        except TimeoutError:
+            return self._give_up(model)
+        finally:
+            self._leave(key, waiter)
+        return _answer(model, outcome)
+
+    async def close(self) -> None:
+        """Stop all that is under way."""
+        if self._publishing is not None:
+            self._publishing.cancel()
+        tasks = [*self._efforts.values(), *self._releases.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _begin(self, model: Model) -> None:
+        key = model.key
+        if key not in self._efforts:
+            self._wanted[key] = asyncio.Event()
+            self._efforts[key] = asyncio.create_task(self._wake(key), name=f"wake {key}")
+            self._efforts[key].add_done_callback(_report)
+        self._advance(model)
+
+    async def _wake(self, key: ObjectKey) -> None:
+        """State demand and probe, until nobody waits any more."""
+        wake = self.waiters.wakes[key]
+
+        def told(fault: str) -> None:
+            wake.fault = fault
+            if not fault:
+                wake.mark("leaseAt", datetime.now(UTC))
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._demand.state(key, told))
+            group.create_task(
+                self._prober.watch(
+                    lambda: [item for item in self._world.replicas(key) if not self._world.serves(item)],
+                    lambda replica: self._world.prove(key, replica),
+                    self._wanted[key],
+                )
+            )
+
+    def _advance(self, model: Model) -> None:
+        """Something changed for a model that is waited for."""
+        key = model.key
+        wake = self.waiters.wakes[key]
+        if self._world.replicas(key):
+            wake.mark("podIpAt", datetime.now(UTC))
+        if self._world.addresses(key):
+            wake.mark("healthyAt", datetime.now(UTC))
+            if key not in self._releases:
+                self._releases[key] = asyncio.create_task(self._release(key), name=f"release {key}")
+                self._releases[key].add_done_callback(_report)
+        elif model.refusal is not None:
+            self._settle(key, model.refusal)
+        elif key in self._wanted:
+            self._wanted[key].set()
+
+    async def _release(self, key: ObjectKey) -> None:
+        try:
+            if await self._confirm(key):
+                wake = self.waiters.wakes.get(key)
+                if wake is not None:
+                    wake.mark("publishedAt", datetime.now(UTC))
+            if self._world.addresses(key):
+                self._settle(key, Freed.READY)
+        finally:
+            del self._releases[key]
+
+    def _settle(self, key: ObjectKey, outcome: Outcome) -> None:
+        wake = self.waiters.wakes.get(key)
+        if wake is not None:
+            wake.outcome = outcome.value if isinstance(outcome, Freed) else outcome.reason
+            wake.mark("releasedAt", datetime.now(UTC))
+            self.waiters.settle(key, outcome)
+
+    def _give_up(self, model: Model) -> Answer:
+        wake = self.waiters.wakes[model.key]
+        wake.outcome = "gave up"
+        return answers.gave_up(model, wake.fault)
+
+    def _leave(self, key: ObjectKey, waiter: asyncio.Future[Outcome]) -> None:
+        """Let go of one request; with the last one, demand and probing end."""
+        wake = self.waiters.leave(key, waiter)
+        if wake is None:
+            return
+        effort = self._efforts.pop(key, None)
+        if effort is not None:
+            effort.cancel()
+        self._wanted.pop(key, None)
+        _log.info("wake", extra={"deployment": str(key), **wake.summary()})
+
+    async def _confirm(self, key: ObjectKey) -> bool:
+        """Wait, a moment at most, until Envoy has the endpoints that were published."""
+        proof = self._publisher.proof(key)
+        if self._confirmed.get(key) == proof:
+            return True
+        taken = await self._admin.has_taken(*proof, limit_seconds=CONFIRM_SECONDS)
+        if taken:
+            self._confirmed[key] = proof
+        else:
+            _log.warning("endpoints not confirmed by Envoy", extra={"deployment": str(key)})
+        return taken
+
+    async def _recheck(self, key: ObjectKey) -> None:
+        """Ask the published replicas themselves: one that refused a connection gets no more requests."""
+        published = [item for item in self._world.replicas(key) if self._world.serves(item)]
+        verdicts = await asyncio.gather(*(self._prober.healthy(replica) for replica in published))
+        for replica, healthy in zip(published, verdicts, strict=True):
+            if not healthy:
+                _log.warning("replica does not answer", extra={"deployment": str(key), "pod": replica.name})
+                self._world.doubt(key, replica)
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (fault := task.exception()) is not None:
+        _log.error("wake broke", exc_info=fault, extra={"task": task.get_name()})
+
+
+def _answer(model: Model, outcome: Outcome) -> Answer:
+    if outcome is Freed.READY:
+        return answers.released(model)
+    if isinstance(outcome, Freed):
+        return answers.not_found(str(model.key))
+    return answers.refused(model, outcome)

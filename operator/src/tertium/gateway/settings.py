@@ -1,0 +1,38 @@
+"""Settings of one gateway pod, from environment variables that start with `TERTIUM_`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tertium.render.envoy.layout import Layout
+
+
+class GatewaySettings(BaseSettings):
+    """Where Envoy's files and ports are, and how long a pod that stops waits for its requests."""
+
+    model_config = SettingsConfigDict(env_prefix="TERTIUM_", frozen=True)
+
+    pod_name: str = Field(default="gateway", description="Name of this pod; it signs the demand Leases.")
+    envoy_dir: Path = Field(default=Path("/etc/tertium/envoy"), description="Directory shared with Envoy.")
+    listen_port: int = Field(default=8080, ge=1, le=65535, description="Where callers connect to Envoy.")
+    admin_port: int = Field(default=9901, ge=1, le=65535, description="Envoy's admin interface, on loopback.")
+    activator_port: int = Field(default=9109, ge=1, le=65535, description="The activator, on loopback.")
+    report_port: int = Field(default=9110, ge=1, le=65535, description="`/load`, `/livez` and `/readyz`.")
+    drain_seconds: int = Field(
+        default=120, ge=1, le=86_400, description="Longest wait for running requests when the pod stops."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Log level.")
+
+    @property
+    def layout(self) -> Layout:
+        """The same, as the Envoy resources need it."""
+        return Layout(
+            directory=str(self.envoy_dir),
+            listen_port=self.listen_port,
+            admin_port=self.admin_port,
+            activator_port=self.activator_port,
+        )

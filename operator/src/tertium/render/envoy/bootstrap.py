@@ -1,0 +1,53 @@
+"""Envoy's bootstrap: what does not change while the pod lives."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tertium.render.envoy.clusters import activator_cluster
+from tertium.render.envoy.layout import CDS_FILE, TYPES, Layout, Resource, address
+from tertium.render.envoy.listener import build_listener
+
+_MOST_CONNECTIONS: Final = 20_000
+_STATS: Final = [
+    *(
+        {"prefix": prefix}
+        for prefix in ("http.", "listener.", "listener_manager.", "cluster_manager.", "server.", "overload.")
+    ),
+    *(
+        {"suffix": suffix}
+        for suffix in (
+            *(".upstream_rq_active", ".upstream_rq_total", ".upstream_rq_completed"),
+            *(".upstream_rq_2xx", ".upstream_rq_4xx", ".upstream_rq_5xx", ".upstream_rq_pending_overflow"),
+            *(".upstream_rq_retry", ".upstream_rq_retry_overflow", ".upstream_cx_connect_fail"),
+            *(".membership_total", ".version_text", ".update_rejected"),
+        )
+    ),
+]
+
+
+def build_bootstrap(layout: Layout, *, node: str) -> Resource:
+    """Return the bootstrap. The admin interface stays on loopback: it can stop the process."""
+    return {
+        "node": {"id": node, "cluster": "tertium-gateway"},
+        "admin": {"address": address("127.0.0.1", layout.admin_port)},
+        "dynamic_resources": {"cds_config": {"path_config_source": {"path": layout.path(CDS_FILE)}}},
+        "static_resources": {
+            "listeners": [build_listener(layout)],
+            "clusters": [activator_cluster(layout)],
+        },
+        # Searching all stats of a thousand clusters takes tens of milliseconds; a wake waits for that.
+        "stats_config": {"stats_matcher": {"inclusion_list": {"patterns": _STATS}}},
+        "overload_manager": {
+            "resource_monitors": [
+                {
+                    "name": "envoy.resource_monitors.global_downstream_max_connections",
+                    "typed_config": {
+                        "@type": f"{TYPES}.extensions.resource_monitors.downstream_connections.v3."
+                        "DownstreamConnectionsConfig",
+                        "max_active_downstream_connections": _MOST_CONNECTIONS,
+                    },
+                }
+            ]
+        },
+    }

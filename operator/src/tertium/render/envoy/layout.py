@@ -1,0 +1,62 @@
+"""Where Envoy's files and ports are, and the private headers between Envoy and the activator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from tertium.api.meta import ObjectKey
+from tertium.core import names
+
+Resource: TypeAlias = dict[str, Any]
+
+TYPES: Final = "type.googleapis.com/envoy"
+METADATA: Final = "tertium"
+STAT_PREFIX: Final = "ingress"
+ROUTES: Final = "models"
+ACTIVATOR_CLUSTER: Final = "activator"
+
+DEPLOYMENT_HEADER: Final = "x-tertium-deployment"
+PROBLEM_HEADER: Final = "x-tertium-problem"
+MODEL_HEADER: Final = "x-tertium-model"
+ATTEMPT_HEADER: Final = "x-envoy-attempt-count"
+RELEASE_HEADER: Final = "x-coldstart"
+RELEASE_VALUE: Final = "ready"
+
+BODY_LIMIT_BYTES: Final = 32 * 1024 * 1024
+LONGEST_STREAM: Final = "3900s"
+"""Longer than the longest hold the API allows (3600 s), so that Envoy never ends a hold by itself."""
+
+BOOTSTRAP_FILE: Final = "bootstrap.json"
+CDS_FILE: Final = "cds.json"
+RDS_FILE: Final = "rds.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """Directory of the files and the ports of one gateway pod."""
+
+    directory: str
+    listen_port: int
+    admin_port: int
+    activator_port: int
+    engine_port: int = names.ENGINE_PORT
+
+    def path(self, file: str) -> str:
+        """Full path of one of the files."""
+        return f"{self.directory}/{file}"
+
+
+def eds_file(key: ObjectKey) -> str:
+    """File of a deployment's endpoints; `_` occurs in no Kubernetes name, so no two share a file."""
+    return f"eds/{names.fit(f'{key.namespace}_{key.name}', 200)}.json"
+
+
+def address(host: str, port: int) -> Resource:
+    """An Envoy socket address."""
+    return {"socket_address": {"address": host, "port_value": port}}
+
+
+def endpoint(host: str, port: int) -> Resource:
+    """An Envoy load-balancing endpoint."""
+    return {"endpoint": {"address": address(host, port)}}

@@ -1,0 +1,156 @@
+"""The listener: what is stripped from a request, how its `model` is read, what is logged."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tertium.render.envoy.layout import (
+    BODY_LIMIT_BYTES,
+    LONGEST_STREAM,
+    METADATA,
+    RDS_FILE,
+    RELEASE_HEADER,
+    ROUTES,
+    STAT_PREFIX,
+    TYPES,
+    Layout,
+    Resource,
+    address,
+)
+from tertium.render.envoy.replies import build_local_replies
+from tertium.render.envoy.routes import BODY_NOT_JSON, MODEL_MISSING
+
+_HTTP: Final = f"{TYPES}.extensions.filters.http"
+JSON_CONTENT_TYPE: Final = r"(?i)\s*application/json\s*(;.*)?"
+
+
+def build_listener(layout: Layout) -> Resource:
+    """Return the one listener callers connect to."""
+    return {
+        "name": STAT_PREFIX,
+        "address": address("0.0.0.0", layout.listen_port),
+        # Routing by body needs the whole body, and so does a replay; without this the limit is 1 MiB.
+        "per_connection_buffer_limit_bytes": BODY_LIMIT_BYTES,
+        "socket_options": _KEEPALIVE,
+        "filter_chains": [{"filters": [{"name": "http", "typed_config": _http(layout)}]}],
+    }
+
+
+_KEEPALIVE: Final = [
+    # A caller that vanished without a word must not keep a held request, and with it a GPU, alive:
+    # SO_KEEPALIVE, then TCP_KEEPIDLE, TCP_KEEPINTVL (seconds) and TCP_KEEPCNT.
+    {"level": 1, "name": 9, "int_value": 1, "state": "STATE_PREBIND"},
+    {"level": 6, "name": 4, "int_value": 60, "state": "STATE_PREBIND"},
+    {"level": 6, "name": 5, "int_value": 15, "state": "STATE_PREBIND"},
+    {"level": 6, "name": 6, "int_value": 4, "state": "STATE_PREBIND"},
+]
+
+
+def _http(layout: Layout) -> Resource:
+    return {
+        "@type": f"{TYPES}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": STAT_PREFIX,
+        "server_name": "tertium",
+        "stream_idle_timeout": LONGEST_STREAM,
+        "request_headers_timeout": "10s",
+        "use_remote_address": True,
+        "normalize_path": True,
+        "merge_slashes": True,
+        "path_with_escaped_slashes_action": "UNESCAPE_AND_FORWARD",
+        "preserve_external_request_id": True,
+        "always_set_request_id_in_response": True,
+        "early_header_mutation_extensions": [_strip()],
+        "rds": {
+            "route_config_name": ROUTES,
+            "config_source": {"path_config_source": {"path": layout.path(RDS_FILE)}},
+        },
+        "local_reply_config": build_local_replies(),
+        "access_log": [_access_log()],
+        "http_filters": [_health(), _read_model(), _router()],
+    }
+
+
+def _strip() -> Resource:
+    """Remove what only Envoy and the activator may say to each other, whoever sent it."""
+    return {
+        "name": "strip",
+        "typed_config": {
+            "@type": f"{TYPES}.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
+            "mutations": [
+                {"remove": RELEASE_HEADER},
+                {"remove_on_match": {"key_matcher": {"prefix": "x-tertium-", "ignore_case": True}}},
+                {"remove_on_match": {"key_matcher": {"prefix": "x-envoy-", "ignore_case": True}}},
+            ],
+        },
+    }
+
+
+def _health() -> Resource:
+    return {
+        "name": "health",
+        "typed_config": {
+            "@type": f"{_HTTP}.health_check.v3.HealthCheck",
+            "pass_through_mode": False,
+            "headers": [{"name": ":path", "string_match": {"exact": "/healthz"}}],
+        },
+    }
+
+
+def _read_model() -> Resource:
+    """Put `model` of a JSON body, or what is wrong with the body, into metadata for the routes."""
+    problem = {"metadata_namespace": METADATA, "key": "body"}
+    return {
+        "name": "read-model",
+        "typed_config": {
+            "@type": f"{_HTTP}.json_to_metadata.v3.JsonToMetadata",
+            "request_rules": {
+                "allow_content_types_regex": {"regex": JSON_CONTENT_TYPE},
+                "rules": [
+                    {
+                        "selectors": [{"key": "model"}],
+                        "on_present": {"metadata_namespace": METADATA, "key": "model"},
+                        "on_missing": {**problem, "value": MODEL_MISSING},
+                        "on_error": {**problem, "value": BODY_NOT_JSON},
+                    }
+                ],
+            },
+        },
+    }
+
+
+def _router() -> Resource:
+    return {
+        "name": "router",
+        "typed_config": {"@type": f"{_HTTP}.router.v3.Router", "suppress_envoy_headers": True},
+    }
+
+
+def _access_log() -> Resource:
+    return {
+        "name": "stdout",
+        # Probes come every two seconds and say nothing about requests.
+        "filter": {"not_health_check_filter": {}},
+        "typed_config": {
+            "@type": f"{TYPES}.extensions.access_loggers.stream.v3.StdoutAccessLog",
+            "log_format": {"json_format": _ACCESS_FIELDS},
+        },
+    }
+
+
+_ACCESS_FIELDS: Final = {
+    "event": "request",
+    "time": "%START_TIME%",
+    "requestId": "%REQ(X-REQUEST-ID)%",
+    "method": "%REQ(:METHOD)%",
+    "path": "%PATH(NQ:PATH)%",
+    "route": "%ROUTE_NAME%",
+    "status": "%RESPONSE_CODE%",
+    "details": "%RESPONSE_CODE_DETAILS%",
+    "flags": "%RESPONSE_FLAGS%",
+    "upstream": "%UPSTREAM_HOST%",
+    "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+    "bytesReceived": "%BYTES_RECEIVED%",
+    "bytesSent": "%BYTES_SENT%",
+    "millis": "%DURATION%",
+    "client": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+}

@@ -1,0 +1,163 @@
+"""Stand-ins for the gateway's neighbours: a cluster to watch, an engine to answer, manifests to feed them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from aiohttp import web
+
+from tertium.api.meta import Manifest, ObjectKey
+from tertium.core import names
+from tertium.core.errors import TertiumError
+from tertium.kube.cluster import LLM_DEPLOYMENT, POD, Kind, WatchEvent
+
+_uids = itertools.count(1)
+
+
+def a_deployment(
+    name: str,
+    *,
+    namespace: str = "team",
+    created: str = "2025-01-01T00:00:00Z",
+    served_name: str | None = None,
+    conditions: tuple[Mapping[str, Any], ...] = (),
+    last_start_millis: int | None = None,
+    **spec: Any,
+) -> dict[str, Any]:
+    """A deployment as the API server shows it, at generation 1."""
+    model = {"source": "pvc://models/x", **({"servedName": served_name} if served_name else {})}
+    status: dict[str, Any] = {"conditions": [{"observedGeneration": 1, **item} for item in conditions]}
+    if last_start_millis is not None:
+        status["coldStart"] = {"last": {"totalMillis": last_start_millis}}
+    return {
+        "metadata": {"name": name, "namespace": namespace, "creationTimestamp": created, "generation": 1},
+        "spec": {"model": model, **spec},
+        "status": status,
+    }
+
+
+def a_condition(
+    kind: str, status: str, reason: str, message: str = "", *, generation: int = 1
+) -> dict[str, Any]:
+    """A condition about one generation."""
+    return {
+        "type": kind,
+        "status": status,
+        "reason": reason,
+        "message": message,
+        "observedGeneration": generation,
+    }
+
+
+def a_pod(
+    key: ObjectKey,
+    *,
+    name: str = "",
+    ip: str = "",
+    ready: bool = False,
+    ready_since: str = "t0",
+    restarts: int = 0,
+    leaving: bool = False,
+    phase: str = "Running",
+) -> dict[str, Any]:
+    """An engine pod of a deployment; the same name is the same pod."""
+    name = name or f"{key.name}-{next(_uids)}"
+    metadata: dict[str, Any] = {
+        "name": name,
+        "namespace": key.namespace,
+        "uid": f"uid-{name}",
+        "labels": names.labels(key, "engine"),
+    }
+    if leaving:
+        metadata["deletionTimestamp"] = "2025-01-01T00:00:00Z"
+    condition = {"type": "Ready", "status": str(ready), "lastTransitionTime": ready_since}
+    status: dict[str, Any] = {
+        "phase": phase,
+        "conditions": [condition],
+        "containerStatuses": [{"name": "engine", "restartCount": restarts}],
+    }
+    if ip:
+        status["podIP"] = ip
+    return {"metadata": metadata, "status": status}
+
+
+class WatchedCluster:
+    """The part of the cluster protocol that the gateway uses: watches, and Lease renewals that are noted."""
+
+    def __init__(self) -> None:
+        self._objects: dict[str, dict[ObjectKey, Manifest]] = {LLM_DEPLOYMENT.kind: {}, POD.kind: {}}
+        self._queues: dict[str, list[asyncio.Queue[WatchEvent]]] = {LLM_DEPLOYMENT.kind: [], POD.kind: []}
+        self.renewals: list[ObjectKey] = []
+        self.fault: TertiumError | None = None
+
+    def put(self, kind: Kind, manifest: Manifest) -> None:
+        """Create or change an object."""
+        self._objects[kind.kind][ObjectKey.of(manifest)] = manifest
+        for queue in self._queues[kind.kind]:
+            queue.put_nowait(WatchEvent("MODIFIED", manifest))
+
+    def remove(self, kind: Kind, key: ObjectKey) -> None:
+        """Delete an object."""
+        gone = self._objects[kind.kind].pop(key)
+        for queue in self._queues[kind.kind]:
+            queue.put_nowait(WatchEvent("DELETED", gone))
+
+    async def watch(self, kind: Kind, *, labels: str = "") -> AsyncIterator[WatchEvent]:
+        """List, then follow."""
+        queue: asyncio.Queue[WatchEvent] = asyncio.Queue()
+        self._queues[kind.kind].append(queue)
+        for manifest in list(self._objects[kind.kind].values()):
+            yield WatchEvent("LISTED", manifest)
+        yield WatchEvent("SYNCED", None)
+        while True:
+            yield await queue.get()
+
+    async def renew_lease(self, key: ObjectKey, holder: str, now: datetime) -> None:
+        """Note the renewal, or fail as told."""
+        if self.fault is not None:
+            raise self.fault
+        self.renewals.append(key)
+
+
+class Engine:
+    """An engine that is healthy when told so; streams wait for `go_on` after their first chunk."""
+
+    def __init__(self, ip: str, port: int) -> None:
+        self.ip = ip
+        self._port = port
+        self.healthy = False
+        self.requests: list[dict[str, str]] = []
+        self.go_on = asyncio.Event()
+        app = web.Application(client_max_size=2**26)
+        app.router.add_get("/health", self._health)
+        app.router.add_post("/v1/{path:.*}", self._answer)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.5)
+
+    async def start(self) -> None:
+        """Listen."""
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self.ip, self._port, backlog=1024).start()
+
+    async def stop(self) -> None:
+        """Stop listening; connections end."""
+        self.go_on.set()
+        await self._runner.cleanup()
+
+    async def _health(self, request: web.Request) -> web.Response:
+        return web.Response(status=200 if self.healthy else 503)
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        self.requests.append(dict(request.headers))
+        if not body.get("stream"):
+            return web.json_response({"by": self.ip, "model": body["model"], "path": request.path})
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(b'data: {"n": 1}\n\n')
+        await self.go_on.wait()
+        await response.write(b'data: {"n": 2}\n\ndata: [DONE]\n\n')
+        return response
