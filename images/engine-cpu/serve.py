@@ -2,7 +2,7 @@
 
 Takes the command line of the official vLLM image, so that who starts the container need not know that no GPU
 is there. What the CPU build wants besides is set here, unless the environment or the command line has it:
-thread binding, KV cache size, eager mode (its compiler needs a C++ compiler at run time), no network.
+thread binding, KV cache size, eager mode, no network.
 Must not know who starts it. Standard library only until vLLM is imported.
 """
 
@@ -25,6 +25,9 @@ def defaults(arguments: Sequence[str], cores: Sequence[int], home_is_writable: b
         "VLLM_CPU_OMP_THREADS_BIND": binding(option(arguments, _PARALLEL_SIZE), cores),
         "VLLM_NO_USAGE_STATS": "1",
     }
+    if eager(arguments):
+        # Some layers of a tensor-parallel model are compiled even in eager mode, which takes a C++ compiler.
+        variables["TORCHDYNAMO_DISABLE"] = "1"
     if not home_is_writable:
         variables["HOME"] = "/tmp"
     if (name := model(arguments)) and Path(name).is_dir():
@@ -35,14 +38,16 @@ def defaults(arguments: Sequence[str], cores: Sequence[int], home_is_writable: b
 def binding(parallel_size: str | None, cores: Sequence[int]) -> str:
     """The cores of each rank, as `0,1|2,3`.
 
-    vLLM's own rule wants a NUMA node per rank and refuses otherwise. Ranks busy-wait for each other, so each
-    gets cores of its own as long as there are enough.
+    vLLM's own rule wants a NUMA node per rank and refuses otherwise. Threads and ranks busy-wait for each
+    other, so each rank gets cores of its own as long as there are enough, and leaves one of several to the
+    server: threads that wait for a core that others use hold up all the rest.
     """
-    ranks = int(parallel_size) if parallel_size and parallel_size.isdigit() else 1
+    ranks = max(1, int(parallel_size)) if parallel_size and parallel_size.isdigit() else 1
     if len(cores) < ranks:
         return "|".join(str(cores[rank % len(cores)]) for rank in range(ranks))
     share = len(cores) // ranks
-    return "|".join(",".join(map(str, cores[rank * share : (rank + 1) * share])) for rank in range(ranks))
+    used = max(1, share - 1)
+    return "|".join(",".join(map(str, cores[rank * share : rank * share + used])) for rank in range(ranks))
 
 
 def option(arguments: Sequence[str], names: Sequence[str]) -> str | None:
@@ -63,12 +68,15 @@ def model(arguments: Sequence[str]) -> str:
     return option(arguments, ("--model",)) or ""
 
 
+def eager(arguments: Sequence[str]) -> bool:
+    """Whether the model runs as it is written: so it does unless the command line says otherwise."""
+    return "--no-enforce-eager" not in (argument.replace("_", "-") for argument in arguments)
+
+
 def command_line(arguments: Sequence[str]) -> list[str]:
     """The arguments, with eager mode unless they decide it themselves."""
-    decided = {"--enforce-eager", "--no-enforce-eager"}
-    if any(argument.replace("_", "-") in decided for argument in arguments):
-        return list(arguments)
-    return [*arguments, "--enforce-eager"]
+    said = "--enforce-eager" in (argument.replace("_", "-") for argument in arguments)
+    return list(arguments) if said or not eager(arguments) else [*arguments, "--enforce-eager"]
 
 
 def with_defaults(environment: Mapping[str, str], wanted: Mapping[str, str]) -> dict[str, str]:
