@@ -170,7 +170,8 @@ def install(cluster: Cluster, *, engine_image: str = ENGINE_IMAGE) -> Stack:
 
 
 def make_namespace(environment: Environment, name: str) -> None:
-    """Make a namespace whose claim `models` holds the environment's models."""
+    """Make a namespace whose claim `models` holds the models; an old one of that name goes first."""
+    delete_namespace(environment.cluster, name, wait=True)
     volume = {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
@@ -200,7 +201,8 @@ def make_namespace(environment: Environment, name: str) -> None:
     environment.cluster.kubectl("apply", "--server-side", "-f", "-", input=documents)
 
 
-def delete_namespace(cluster: Cluster, name: str) -> None:
-    """Delete a namespace and its volume; returns before everything is gone."""
-    cluster.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
-    cluster.kubectl("delete", "persistentvolume", f"models-{name}", "--wait=false", "--ignore-not-found")
+def delete_namespace(cluster: Cluster, name: str, *, wait: bool = False) -> None:
+    """Delete a namespace and its volume, and wait until both are gone where asked."""
+    how = ("--ignore-not-found", f"--wait={str(wait).lower()}")
+    cluster.kubectl("delete", "namespace", name, *how)
+    cluster.kubectl("delete", "persistentvolume", f"models-{name}", *how)
