@@ -8,9 +8,12 @@ from pathlib import Path
 HERE = Path(__file__).parent
 PROJECT = HERE.parent / "pyproject.toml"
 OPTIONS = (
-    *("--universal", "--python-version", "3.11", "--generate-hashes", "--quiet", "--no-config"),
+    *("--python-version", "3.11", "--generate-hashes", "--quiet", "--no-config"),
     *("--no-emit-index-url", "--no-emit-find-links", "--no-annotate", "--no-header"),
 )
+ANYWHERE = ("--universal",)
+# vLLM's CPU build is one wheel for one kind of machine.
+ENGINE = ("--python-platform", "x86_64-manylinux_2_36", "--only-binary", ":all:")
 
 
 def compile_lock(output: str, *sources: str) -> None:
@@ -19,10 +22,13 @@ def compile_lock(output: str, *sources: str) -> None:
 
 
 if __name__ == "__main__":
-    compile_lock("runtime.txt", str(PROJECT))
-    compile_lock("gateway.txt", "--group", f"{PROJECT}:gateway")
+    compile_lock("runtime.txt", *ANYWHERE, str(PROJECT))
+    compile_lock("gateway.txt", *ANYWHERE, "--group", f"{PROJECT}:gateway")
+    overrides = HERE.parent / "images" / "engine-cpu" / "overrides.txt"
+    compile_lock("engine-cpu.txt", *ENGINE, "--override", str(overrides), str(HERE / "engine-cpu.in"))
     compile_lock(
         "dev.txt",
+        *ANYWHERE,
         *(str(PROJECT), "--group", f"{PROJECT}:gateway", "--group", f"{PROJECT}:dev"),
         *("-c", str(HERE / "runtime.txt")),
     )
