@@ -18,7 +18,9 @@ START = datetime(2025, 1, 1, tzinfo=UTC)
     ("looks", "busy_at"),
     [
         pytest.param([(0, 0, 0), (0, 0, 0)], None, id="never busy"),
-        pytest.param([(0, 7, 0), (0, 7, 0)], None, id="counters from before this process say nothing"),
+        pytest.param(
+            [(0, 7, 0), (0, 7, 0)], 0, id="what was counted before the first look may have ended just now"
+        ),
         pytest.param([(0, 0, 0), (1, 1, 0)], 1, id="a request that runs is now"),
         pytest.param([(1, 1, 0), (0, 1, 0), (0, 1, 0)], 1, id="one that ended since the last look is now"),
         pytest.param([(0, 1, 0), (0, 2, 0), (0, 2, 0)], 1, id="one that came and went between two looks"),

@@ -34,9 +34,10 @@ class LoadBook:
         known = set(keys)
         for key in known:
             seen = requests.get(str(key), Requests(active=0, total=0))
-            before = self._counters.get(key)
+            # Envoy counts from zero: what it counted before the first look came since then.
+            before = self._counters.get(key, Requests(active=0, total=0))
             waiting = held(key)
-            was_busy = before is not None and (before.active > 0 or before.total != seen.total)
+            was_busy = before.active > 0 or before.total != seen.total
             if seen.active > 0 or waiting > 0 or was_busy:
                 self._last_busy[key] = now
             self._counters[key] = seen
