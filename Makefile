@@ -46,7 +46,8 @@ gate: setup ## The fast part: ruff, mypy, import-linter, unit tests, drift check
 
 .PHONY: e2e
 e2e: setup ## End-to-end tests on a real cluster with real vLLM
-	@python -m pytest e2e -m e2e --timeout 900
+	@python -m e2e.environment e2e
+	@python -m pytest e2e -m e2e --timeout 600
 
 .PHONY: bench
 bench: setup ## Benchmarks: tables as Markdown and JSON

@@ -21,6 +21,7 @@ from e2e.stack import SAMPLES, Sample, Stack, install, make_namespace
 from e2e.waiting import until
 
 NAMESPACE: Final = "demo"
+LOADING: Final = "vLLM's container is running; the engine loads"
 
 
 class Timeline:
@@ -70,6 +71,8 @@ class StartReporter:
                     if step not in told:
                         told.add(step)
                         self._timeline.note(step)
+                        if step == LOADING:
+                            self._timeline.show(show(self._sample))
 
 
 def _steps(pod: dict[str, Any]) -> Iterator[str]:
@@ -79,7 +82,7 @@ def _steps(pod: dict[str, Any]) -> Iterator[str]:
         yield f"scheduled on {pod['spec'].get('nodeName')}"
     for container in pod["status"].get("containerStatuses", []):
         if "running" in container["state"]:
-            yield "vLLM's container is running; the engine loads"
+            yield LOADING
     if conditions.get("Ready") == "True":
         yield "the kubelet's probe says Ready"
 
@@ -96,13 +99,13 @@ def demo(environment: Environment, timeline: Timeline) -> None:
     sample = stack.apply_sample("smollm2", NAMESPACE)
     sample.wait_condition("Ready", "True", seconds=60)
     timeline.note("inspected, planned, and Ready while asleep")
-    get = ("-n", NAMESPACE, "get", "llmd", "-o", "wide")
-    timeline.show(cluster.kubectl(*get))
+    timeline.show(show(sample))
 
     timeline.part("the first request: held while the model wakes")
     ask(stack, sample, timeline)
     sample.wait_condition("Active", "True", seconds=20)
-    timeline.show(cluster.kubectl(*get))
+    timeline.show(show(sample))
+    timeline.note(f"the start by its parts: {parts_of_start(sample)}")
 
     timeline.part("a streamed answer from the warm model")
     with stack.caller.stream(sample.model) as pieces:
@@ -117,12 +120,24 @@ def demo(environment: Environment, timeline: Timeline) -> None:
     until("zero pods", lambda: sample.pods(terminating=True) == [], seconds=240)
     timeline.note("0 pods, the GPUs are free")
     sample.wait_condition("Active", "False", seconds=20)
-    timeline.show(cluster.kubectl(*get))
+    timeline.show(show(sample))
 
     timeline.part("the second wake")
     ask(stack, sample, timeline)
     sample.delete()
     timeline.note("deployment deleted; what it owned goes with it")
+
+
+def show(sample: Sample) -> str:
+    """What `kubectl get llmd` prints."""
+    return sample.cluster.kubectl("-n", sample.namespace, "get", "llmd", "-o", "wide")
+
+
+def parts_of_start(sample: Sample) -> str:
+    """The last start as the status has it, in seconds."""
+    last = sample.get()["status"]["coldStart"]["last"]
+    parts = [f"{phase['name']} {phase['millis'] / 1000:.0f} s" for phase in last["phases"]]
+    return f"{', '.join(parts)}; together {last['totalMillis'] / 1000:.0f} s"
 
 
 def ask(stack: Stack, sample: Sample, timeline: Timeline) -> None:

@@ -1,14 +1,18 @@
-"""Everything below Tertium: the engine's packages, the models, the cluster, the images in it."""
+"""Everything below Tertium: the engine's packages, the models, the cluster, the images in it.
+
+python -m e2e.environment NAME     # make it ready, so that what comes next need not wait for it
+"""
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from e2e.cluster import Cluster, backends, hosttools
+from e2e.cluster import Cluster, ClusterError, backends, hosttools
 from e2e.cluster.progress import Steps
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -40,3 +44,19 @@ def _path_printed_by(*tool: str) -> Path:
     """Run a tool of this repository; its last line is the path of what it made."""
     done = subprocess.run([sys.executable, *tool], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
     return Path(done.stdout.strip().splitlines()[-1])
+
+
+def main() -> int:
+    """Prepare the environment named on the command line."""
+    parser = argparse.ArgumentParser(prog="python -m e2e.environment", description=__doc__.splitlines()[0])
+    parser.add_argument("name", help="name of the cluster")
+    try:
+        prepare(parser.parse_args().name)
+    except (ClusterError, subprocess.CalledProcessError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
