@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -140,6 +141,13 @@ class Sample:
         selector = f"tertium.dev/deployment={self.name},app.kubernetes.io/component=engine"
         items = self._json("pods", "-l", selector)["items"]
         return [pod for pod in items if terminating or "deletionTimestamp" not in pod["metadata"]]
+
+    def demand_seconds(self) -> float | None:
+        """How long ago a gateway pod last stated demand; None: it never did."""
+        renewed = self._json("lease", f"{self.name}-demand")["spec"].get("renewTime")
+        if renewed is None:
+            return None
+        return (datetime.now(UTC) - datetime.fromisoformat(renewed.replace("Z", "+00:00"))).total_seconds()
 
     def children(self) -> list[str]:
         """Everything Tertium made for it, as `Kind/name`."""

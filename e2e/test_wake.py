@@ -74,8 +74,11 @@ def test_it_sleeps_only_after_the_stream_has_ended(stack: Stack, smollm2: Sample
 
 def test_a_request_held_while_the_operator_is_killed_is_answered(stack: Stack, smollm2: Sample) -> None:
     until("zero replicas", lambda: smollm2.pods(terminating=True) == [], seconds=200)
+    # Dead before the request comes, so that demand is stated to nobody, and once more while it is held.
+    stack.kill_pods("operator")
     with ThreadPoolExecutor(1) as pool:
         held = pool.submit(stack.caller.chat, smollm2.model)
+        until("demand", lambda: (ago := smollm2.demand_seconds()) is not None and ago < 5, seconds=10)
         stack.kill_pods("operator")
         answer = held.result()
     assert answer.status == 200, answer.body
