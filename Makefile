@@ -62,8 +62,8 @@ cluster-down: setup ## Stop it; nothing stays running or mounted
 	@python -m e2e.cluster down --name $(CLUSTER)
 
 .PHONY: images
-images: setup ## Build the images and load them into the running cluster
-	@python -m e2e.cluster images --name $(CLUSTER)
+images: setup ## Bring images, the CPU engine and the models into the cluster; start it if need be
+	@python -m e2e.environment $(CLUSTER)
 
 .PHONY: generate
 generate: setup ## Write anew what is generated: CRD, reference page, the chart's copy

@@ -230,6 +230,7 @@ def test_a_second_cluster_beside_the_first_comes_and_goes_without_a_trace(cluste
     before = machine()
     neighbour = Cluster.up(NEIGHBOUR, backend="local", nodes=1, quiet=True)
     try:
+        see_another_folder(neighbour)
         assert neighbour.kubectl("get", "nodes", "-o", "name").strip() == f"node/{NEIGHBOUR}-node-0"
         assert cluster.kubectl("get", "--raw", "/readyz") == "ok"
         made = {
@@ -242,6 +243,17 @@ def test_a_second_cluster_beside_the_first_comes_and_goes_without_a_trace(cluste
     after = machine()
     assert {kind: after[kind] - before[kind] for kind in before} == {kind: set() for kind in before}
     assert cluster.kubectl("get", "--raw", "/readyz") == "ok"
+
+
+def see_another_folder(cluster: Cluster) -> None:
+    """`up` with other mounts keeps the cluster; `up` without any keeps the mounts."""
+    asked = Cluster.up(cluster.name, backend="local", nodes=1, mounts=["/usr/share:/opt/share"], quiet=True)
+    config = json.loads(asked.kubectl("-n", "kube-system", "get", "configmap", "fake-gpu", "-o", "json"))
+    (node,) = config["data"].values()
+    assert json.loads(node)["mounts"] == [{"host": "/usr/share", "container": "/opt/share"}]
+    Cluster.up(cluster.name, backend="local", nodes=1, quiet=True)
+    assert isinstance(asked.backend, LocalBackend)
+    assert [mount.host for mount in asked.backend.spec.mounts] == ["/usr/share"]
 
 
 def test_up_on_a_running_cluster_changes_nothing(

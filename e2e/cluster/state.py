@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +52,13 @@ class Record:
         return ClusterSpec.from_json(record["spec"])
 
     def check_same(self, spec: ClusterSpec) -> None:
-        """Refuse to take a running cluster for another one.
+        """Refuse to take a running cluster for another one. A wish without mounts takes those there are.
 
         Raises:
             ClusterError: it was made from another spec.
         """
-        if (there := self.up_spec(spec.name)) != spec:
+        there = self.up_spec(spec.name)
+        if there != (spec if spec.mounts else replace(spec, mounts=there.mounts)):
             raise ClusterError(
                 f"cluster {spec.name}: is up with {there.words()}, and {spec.words()} are asked for;"
                 " run `down` first or choose another --name"

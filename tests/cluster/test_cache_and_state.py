@@ -59,6 +59,14 @@ def test_a_running_cluster_is_not_taken_for_another_one() -> None:
     )
 
 
+def test_a_wish_without_mounts_takes_the_running_cluster_with_its_own() -> None:
+    record = Record(state_root() / "a" / "cluster.json")
+    record.write(build_spec("a", mounts=["/usr/share:/opt/share"]), backend="local", up=True)
+    record.check_same(build_spec("a"))
+    with pytest.raises(ClusterError, match="choose another --name"):
+        record.check_same(build_spec("a", mounts=["/usr/lib:/opt/share"]))
+
+
 @pytest.mark.parametrize(
     ("wish", "recorded", "expected"),
     [

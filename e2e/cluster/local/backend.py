@@ -4,10 +4,11 @@ import concurrent.futures
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from e2e.cluster import binaries, hosttools, images, imagespecs, slots
+from e2e.cluster import addons, binaries, hosttools, images, imagespecs, slots
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.local import cgroup, health, network, node
 from e2e.cluster.local import images as node_images
@@ -117,12 +118,27 @@ class LocalBackend:
     def _is_up(self, spec: ClusterSpec, steps: Steps) -> bool:
         if not self._record.read().get("up") or not Processes(self.layout).group.members():
             return False
+        self._remount(spec, steps)
         self._record.check_same(spec)
         if complaint := self.unhealthy(seconds=5):
             steps.say(f"cluster {self.layout.name} is up but broken ({complaint}): starting it afresh")
             return False
         steps.say(f"cluster {self.layout.name} is up already, {spec.nodes} nodes Ready")
         return True
+
+    def _remount(self, spec: ClusterSpec, steps: Steps) -> None:
+        """Give a running cluster other mounts: only the device plugin knows them, so only it restarts."""
+        there = self.spec
+        if not spec.mounts or there == spec or replace(there, mounts=spec.mounts) != spec:
+            return
+        kubectl = binaries.build([binaries.KUBE], steps)["kubectl"]
+        names = [self.layout.node(i) for i in range(spec.nodes)]
+        addons.apply(kubectl, self.layout.kubeconfig, addons.fake_gpus(spec, names))
+        plugin = ("-n", "kube-system", "daemonset/fake-gpu")
+        for words in (("restart",), ("status", "--timeout=60s")):
+            sh(kubectl, "--kubeconfig", self.layout.kubeconfig, "rollout", *words, *plugin)
+        self._record.write(spec, backend=self.kind, up=True, prefix=self.addresses.prefix)
+        steps.say("containers with a GPU see other folders of this machine from now on")
 
     def unhealthy(self, *, seconds: float) -> str:
         """Say what is wrong with the running cluster for longer than `seconds`; empty when nothing is."""
