@@ -74,12 +74,13 @@ class Stack:
 
     def caller_until_routed(self, model: str, *, seconds: float = 20) -> Answer:
         """Ask for a model that was applied a moment ago; the gateway may not have read of it yet."""
-        return until(
-            f"a route for {model}",
-            lambda: answer if (answer := self.caller.chat(model)).status != 404 else None,
-            seconds=seconds,
-            every=0.05,
-        )
+        not_yet = ("model_not_found", "gateway_starting")
+
+        def ask() -> Answer | None:
+            answer = self.caller.chat(model)
+            return None if answer.body.get("error", {}).get("code") in not_yet else answer
+
+        return until(f"a route for {model}", ask, seconds=seconds, every=0.05)
 
     def kill_pods(self, component: str, *, count: int | None = None) -> None:
         """Kill pods of Tertium itself without a chance to tidy up."""
