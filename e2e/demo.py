@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from e2e.cluster import ClusterError
 from e2e.environment import Environment, prepare
-from e2e.stack import SAMPLES, Sample, Stack, install, make_namespace
+from e2e.stack import ROOT, SAMPLES, Sample, Stack, install, make_namespace
 from e2e.waiting import until
 
 NAMESPACE: Final = "demo"
@@ -95,8 +95,10 @@ def demo(environment: Environment, timeline: Timeline) -> None:
     timeline.note("operator and gateway serve")
     make_namespace(environment, NAMESPACE)
 
-    timeline.part(f"kubectl apply -f {SAMPLES.relative_to(SAMPLES.parents[1])}/smollm2.yaml")
-    sample = stack.apply_sample("smollm2", NAMESPACE)
+    manifest = SAMPLES / "smollm2.yaml"
+    timeline.part(f"kubectl -n {NAMESPACE} apply -f {manifest.relative_to(ROOT)}")
+    cluster.kubectl("-n", NAMESPACE, "apply", "-f", manifest)
+    sample = Sample(cluster=cluster, namespace=NAMESPACE, name="smollm2")
     sample.wait_condition("Ready", "True", seconds=60)
     timeline.note("inspected, planned, and Ready while asleep")
     timeline.show(show(sample))
@@ -109,10 +111,11 @@ def demo(environment: Environment, timeline: Timeline) -> None:
 
     timeline.part("a streamed answer from the warm model")
     with stack.caller.stream(sample.model) as pieces:
-        for number, piece in enumerate(pieces):
-            if number == 0:
-                timeline.note("first piece")
-            sys.stdout.write(piece or "              │ ")
+        timeline.note("the stream is open")
+        sys.stdout.write("              │ ")
+        for piece in pieces:
+            sys.stdout.write(piece)
+            sys.stdout.flush()
         print()
     timeline.note("stream ended")
 
