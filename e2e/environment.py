@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from e2e.cluster import Cluster, ClusterError, backends, hosttools
+from e2e.cluster import Cluster, ClusterError, backends, debian, hosttools, images
 from e2e.cluster.progress import Steps
+from e2e.cluster.shell import sh
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 
@@ -33,7 +34,10 @@ def prepare(name: str) -> Environment:
     """
     if backends.choose("auto", name).kind == "local":
         hosttools.install(hosttools.LOCAL, Steps())
-    packages = _path_printed_by("images/engine-cpu/packages.py")
+    # Where the engine's packages are mounted, they must be for the Python of the image that mounts them.
+    bare = isinstance(images.choose_builder(), images.Buildah)
+    python = debian.python_version(sh("apt-cache", "policy", "python3")) if bare else "3.11"
+    packages = _path_printed_by("images/engine-cpu/packages.py", "--python-version", python)
     models = _path_printed_by("-m", "e2e.models")
     cluster = Cluster.up(name, mounts=[f"{packages}:/opt/vllm"])
     cluster.images()

@@ -36,6 +36,18 @@ def suite() -> str:
     return name[1]
 
 
+def python_version(policy: str) -> str:
+    """Return the version of Python that an image of this release gets, from `apt-cache policy python3`.
+
+    Raises:
+        ClusterError: apt knows of none.
+    """
+    found = re.search(r"^ *Candidate: (?:\d+:)?(\d+\.\d+)", policy, re.MULTILINE)
+    if not found:
+        raise ClusterError("images: apt knows no package python3; run apt-get update")
+    return found[1]
+
+
 def packages(path: Path) -> list[str]:
     """Return the package names of a list."""
     return [line for line in path.read_text().splitlines() if line and not line.startswith("#")]

@@ -116,6 +116,24 @@ def test_mirrors_are_those_of_this_machine_for_its_own_release_alone() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("candidate", "version"),
+    [
+        pytest.param("3.11.2-1+b1", "3.11", id="Debian 12"),
+        pytest.param("3.13.5-1", "3.13", id="Debian 13"),
+        pytest.param("3.12.3-0ubuntu2.1", "3.12", id="Ubuntu 24.04"),
+    ],
+)
+def test_the_engine_s_packages_are_for_the_python_of_the_release(candidate: str, version: str) -> None:
+    policy = f"python3:\n  Installed: (none)\n  Candidate: {candidate}\n  Version table:\n     3.9.1 500\n"
+    assert debian.python_version(policy) == version
+
+
+def test_an_apt_without_lists_is_told_to_fetch_them() -> None:
+    with pytest.raises(ClusterError, match="run apt-get update"):
+        debian.python_version("python3:\n  Installed: (none)\n  Candidate: (none)\n")
+
+
 def test_package_lists_skip_comments() -> None:
     assert "python3-minimal" in debian.packages(debian.HERE / "packages.txt")
     assert not any(name.startswith("#") for name in debian.packages(debian.HERE / "builder-packages.txt"))
