@@ -73,12 +73,14 @@ class Stack:
         raise AssertionError("kubectl accepted what it must refuse")
 
     def caller_until_routed(self, model: str, *, seconds: float = 20) -> Answer:
-        """Ask for a model that was applied a moment ago; the gateway may not have read of it yet."""
-        not_yet = ("model_not_found", "gateway_starting")
+        """Ask for a model that was applied a moment ago, until the gateway has read of it and told Envoy."""
 
         def ask() -> Answer | None:
             answer = self.caller.chat(model)
-            return None if answer.body.get("error", {}).get("code") in not_yet else answer
+            message = answer.body.get("error", {}).get("message", "")
+            return (
+                None if message.endswith(("lists those that do.", "was just created. Try again.")) else answer
+            )
 
         return until(f"a route for {model}", ask, seconds=seconds, every=0.05)
 
