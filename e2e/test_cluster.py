@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import struct
 import subprocess
 import urllib.request
 from collections.abc import Iterator
@@ -108,6 +110,23 @@ def test_a_pod_reaches_a_service_again_and_again(cluster: Cluster, space: str, w
 def test_this_machine_reaches_a_service(cluster: Cluster, space: str, web: str) -> None:
     with urllib.request.urlopen(f"{cluster.service_url(space, web)}/hostname", timeout=5) as answer:
         assert answer.status == 200
+
+
+def test_this_machine_asks_the_cluster_s_dns(cluster: Cluster, space: str, web: str) -> None:
+    if not isinstance(cluster.backend, LocalBackend):
+        pytest.skip("only the local back end routes cluster addresses to this machine")
+    address = ("-o", "jsonpath={.spec.clusterIP}")
+    expected = cluster.kubectl("-n", space, "get", "service", "web", *address)
+    server = cluster.kubectl("-n", "kube-system", "get", "service", "kube-dns", *address)
+    labels = (label.encode() for label in f"web.{space}.svc.cluster.local".split("."))
+    name = b"".join(bytes([len(label)]) + label for label in labels) + b"\0"
+    # RFC 1035: one question for an A record; the address is the answer's last four bytes.
+    question = struct.pack(">6H", 1, 0x0100, 1, 0, 0, 0) + name + struct.pack(">2H", 1, 1)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(5)
+        client.sendto(question, (server, 53))
+        answer = client.recv(512)
+    assert socket.inet_ntoa(answer[-4:]) == expected
 
 
 def test_no_name_outside_the_cluster_resolves(cluster: Cluster, space: str, web: str) -> None:
