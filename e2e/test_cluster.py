@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any, Final
 
 import pytest
 
-from e2e.cluster import Cluster, ClusterError
+from e2e.cluster import Cluster, ClusterError, backends
 from e2e.cluster.local.backend import LocalBackend
 from e2e.cluster.local.cgroup import Cgroup, program_of
 from e2e.cluster.local.layout import Layout
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.e2e
 IMAGE: Final = "localhost/tertium-operator:dev"
 SPACE: Final = "cluster-test"
 NEIGHBOUR: Final = "neighbour"
+HALF: Final = "half"
 
 
 @pytest.fixture(scope="module")
@@ -262,6 +264,37 @@ def test_a_second_cluster_beside_the_first_comes_and_goes_without_a_trace(cluste
     after = machine()
     assert {kind: after[kind] - before[kind] for kind in before} == {kind: set() for kind in before}
     assert cluster.kubectl("get", "--raw", "/readyz") == "ok"
+
+
+def test_up_after_a_killed_up_starts_the_cluster_all_the_same() -> None:
+    if backends.choose("auto", HALF).kind != "local":
+        pytest.skip("kind cleans up after itself")
+    command = [
+        sys.executable,
+        "-m",
+        "e2e.cluster",
+        "up",
+        "--name",
+        HALF,
+        "--backend",
+        "local",
+        "--nodes",
+        "1",
+    ]
+    started = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert started.stderr is not None
+    # Killed with etcd, API server and containerd up and the kubelet not yet: half a cluster.
+    for line in started.stderr:
+        if "API server ready" in line:
+            break
+    started.kill()
+    started.wait()
+    started.stderr.close()
+    again = Cluster.up(HALF, backend="local", nodes=1, quiet=True)
+    try:
+        assert again.kubectl("get", "nodes", "-o", "name").strip() == f"node/{HALF}-node-0"
+    finally:
+        again.down(purge=True)
 
 
 def see_another_folder(cluster: Cluster) -> None:
