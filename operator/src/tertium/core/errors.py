@@ -2,8 +2,9 @@
 
 TertiumError
 ├── Retryable(after)    a passing fault: conflict, throttling, time-out, 5xx
-├── Terminal(reason)    the spec cannot work: a condition says why, a new generation is awaited
-└── Bug                 an invariant is broken: logged with its traceback, retried slowly
+└── Terminal(reason)    the spec cannot work: a condition says why, a new generation is awaited
+
+Any other exception is a bug: logged with its traceback, retried slowly.
 """
 
 from __future__ import annotations
@@ -29,7 +30,3 @@ class Terminal(TertiumError):
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
         self.reason = reason
-
-
-class Bug(TertiumError):
-    """Something that cannot happen did."""

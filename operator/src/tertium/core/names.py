@@ -18,7 +18,6 @@ COMPONENT: Final = "app.kubernetes.io/component"
 OWNER: Final = "tertium.dev/deployment"
 MANAGED_SELECTOR: Final = f"{MANAGED_BY}=tertium"
 ENGINE_SELECTOR: Final = f"{MANAGED_SELECTOR},{COMPONENT}=engine"
-DEMAND_SELECTOR: Final = f"{MANAGED_SELECTOR},{COMPONENT}=demand"
 
 REVISION_ANNOTATION: Final = "tertium.dev/revision"
 SOURCE_DIGEST_ANNOTATION: Final = "tertium.dev/source-digest"
