@@ -3,58 +3,226 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from typing import Any, Final
 
 import pytest
 import yaml
+from kubernetes import client, config
 
+from e2e.bad_input import GOOD_MODEL, REFUSED, largest_spec
 from e2e.caller import chat_body
-from e2e.stack import Stack
+from e2e.stack import Sample, Stack
+from tertium.api.crd import object_schema
 
 pytestmark = pytest.mark.e2e
 
 
-def manifest(namespace: str, **spec: object) -> str:
-    model = {"source": "pvc://models/smollm2-135m-instruct"}
-    return yaml.safe_dump(
-        {
-            "apiVersion": "tertium.dev/v1alpha1",
-            "kind": "LLMDeployment",
-            "metadata": {"name": "wrong", "namespace": namespace},
-            "spec": {"model": model, **spec},
-        }
-    )
+def deployment(namespace: str, name: str = "wrong", **spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "tertium.dev/v1alpha1",
+        "kind": "LLMDeployment",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"model": GOOD_MODEL, **spec},
+    }
+
+
+def manifest(namespace: str, **spec: Any) -> str:
+    return yaml.safe_dump(deployment(namespace, **spec))
+
+
+class Server:
+    """The API server itself, which answers in milliseconds what kubectl prints."""
+
+    def __init__(self, stack: Stack, namespace: str) -> None:
+        self._where = ("tertium.dev", "v1alpha1", namespace, "llmdeployments")
+        self._api = client.CustomObjectsApi(config.new_client_from_config(str(stack.cluster.kubeconfig)))
+
+    def create(self, body: dict[str, Any], **how: Any) -> str:
+        """Create the object; return the words of a refusal, or nothing."""
+        return self._words(self._api.create_namespaced_custom_object, body, field_validation="Strict", **how)
+
+    def change(self, name: str, **spec: Any) -> str:
+        """Merge `spec` into an object, and store nothing; return the words of a refusal, or nothing."""
+        patch = self._api.patch_namespaced_custom_object
+        return self._words(patch, name, {"spec": spec}, dry_run="All")
+
+    def get(self, name: str) -> dict[str, Any]:
+        return dict(self._api.get_namespaced_custom_object(*self._where, name))
+
+    def delete(self, name: str) -> None:
+        self._api.delete_namespaced_custom_object(*self._where, name)
+
+    def _words(self, verb: Any, *args: Any, **how: Any) -> str:
+        try:
+            verb(*self._where, *args, **how)
+        except client.ApiException as error:
+            return str(json.loads(error.body)["message"])
+        return ""
+
+
+@pytest.fixture(scope="module")
+def server(stack: Stack, namespace: str) -> Server:
+    return Server(stack, namespace)
+
+
+@pytest.mark.parametrize(("spec", "field", "rule"), REFUSED)
+def test_a_wrong_spec_is_refused_by_its_field_and_the_rule(
+    server: Server, namespace: str, spec: dict[str, Any], field: str, rule: str
+) -> None:
+    refusal = server.create(deployment(namespace) | {"spec": spec}, dry_run="All")
+    assert field in refusal
+    assert rule in refusal
 
 
 @pytest.mark.parametrize(
     ("spec", "field", "rule"),
     [
-        pytest.param({"model": {}}, "spec.model.source", "Required value", id="no source"),
         pytest.param(
-            {"model": {"source": "ftp://host/model"}},
-            "spec.model.source",
-            "use hf://ORG/NAME or pvc://CLAIM/PATH",
-            id="an unknown scheme",
+            {"nonsense": 1}, 'unknown field "spec.nonsense"', "strict decoding", id="an unknown field"
         ),
+        pytest.param({"model": {}}, "spec.model.source", "Required value", id="a missing one"),
         pytest.param(
-            {"capacity": {"contextTokens": 0}}, "spec.capacity.contextTokens", "greater than or equal to 16",
-            id="a context of nothing",
+            {"scaling": {"minReplicas": 3}},
+            "spec.scaling.minReplicas",
+            "raise maxReplicas",
+            id="a contradiction",
         ),
-        pytest.param(
-            {"scaling": {"minReplicas": 3, "maxReplicas": 2}}, "spec.scaling", "minReplicas",
-            id="more at least than at most"
-        ),
-        pytest.param(
-            {"scaling": {"idleSeconds": "soon"}}, "spec.scaling.idleSeconds", "integer", id="no number"
-        ),
-        pytest.param({"nonsense": 1}, "spec.nonsense", "unknown field", id="a field that does not exist"),
     ],
-)  # fmt: skip
-def test_kubectl_names_the_field_and_the_rule(
-    stack: Stack, namespace: str, spec: dict[str, object], field: str, rule: str
+)
+def test_kubectl_prints_what_the_api_server_says(
+    stack: Stack, namespace: str, spec: dict[str, Any], field: str, rule: str
 ) -> None:
     error = stack.refused(manifest(namespace, **spec))
     assert field in error
     assert rule in error
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        pytest.param("modèle", "RFC 1123 subdomain", id="an accent"),
+        pytest.param("Model", "RFC 1123 subdomain", id="a capital letter"),
+        pytest.param("a;reboot", "RFC 1123 subdomain", id="a command"),
+        pytest.param("../../etc", "RFC 1123 subdomain", id="a path"),
+        pytest.param("x" * 254, "must be no more than 253", id="too long a name"),
+    ],
+)
+def test_a_name_no_object_can_have_is_refused(server: Server, namespace: str, name: str, rule: str) -> None:
+    refusal = server.create(deployment(namespace, name), dry_run="All")
+    assert "metadata.name: Invalid value" in refusal
+    assert rule in refusal
+
+
+@pytest.fixture
+def named(server: Server, namespace: str) -> Iterator[str]:
+    model = {**GOOD_MODEL, "servedName": "mine"}
+    assert server.create(deployment(namespace, "named", model=model, suspend=True)) == ""
+    yield "named"
+    server.delete("named")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param("yours", id="another name"), pytest.param(None, id="the object's own name")]
+)
+def test_a_served_name_cannot_be_changed(server: Server, named: str, name: str | None) -> None:
+    refusal = server.change(named, model={"servedName": name})
+    assert "spec.model.servedName" in refusal
+    assert "servedName cannot be changed" in refusal
+    assert "delete this one and create it anew" in refusal
+
+
+def test_everything_else_of_the_model_can_be_changed(server: Server, named: str) -> None:
+    assert server.change(named, model={"source": "hf://Qwen/Qwen3-8B", "revision": "main"}) == ""
+
+
+HOSTILE: Final = (
+    *(
+        "$(HOME)",
+        "$$(HOME)",
+        "${HOME}",
+        "$(reboot)",
+        "`reboot`",
+        "; reboot",
+        "| tee /x",
+        "a\nb",
+        "a\tb",
+        "\\",
+    ),
+    *(
+        "{{ .Values.x }}",
+        "%s%n",
+        "'",
+        '"',
+        "---",
+        "- x: &a [*a]",
+        "!!python/object:os.system",
+        "yes",
+        "0x10",
+        "~",
+    ),
+    *(
+        "模型",
+        "é",
+        "e\u0301",
+        "😀",
+        "\u202egnp",
+        "\u200b",
+        "\ufeff",
+        " ",
+        "--a=b c",
+        "</script>",
+        "\x1b[31m",
+        "#",
+    ),
+)
+
+
+def test_strings_of_all_kinds_are_stored_as_they_are(server: Server, namespace: str) -> None:
+    engine = {
+        "args": list(HOSTILE),
+        "env": [{"name": f"V{number}", "value": value} for number, value in enumerate(HOSTILE)],
+    }
+    template = {"annotations": {f"a{number}": value for number, value in enumerate(HOSTILE)}}
+    strange = deployment(namespace, "strange", engine=engine, template=template, suspend=True)
+    assert server.create(strange) == ""
+    assert server.get("strange")["spec"] == strange["spec"]
+    server.delete("strange")
+
+
+def test_a_spec_of_the_largest_size_is_stored_and_answered(
+    stack: Stack, server: Server, namespace: str
+) -> None:
+    spec = largest_spec()
+    assert not list(unfilled("spec", object_schema()["properties"]["spec"], spec))
+    largest = Sample(cluster=stack.cluster, namespace=namespace, name="x" * 253)
+    assert server.create({**deployment(namespace, largest.name), "spec": spec}) == ""
+    assert server.get(largest.name)["spec"] == spec
+    largest.wait_condition("Accepted", "True", seconds=30)
+    assert largest.condition("Planned")["status"] != "True"
+    largest.delete()
+
+
+def test_a_spec_that_the_cluster_cannot_store_is_refused(server: Server, namespace: str) -> None:
+    wide = "😀" * 4096
+    engine = {"args": [wide] * 64, "env": [{"name": f"V{number}", "value": wide} for number in range(64)]}
+    assert "too large" in server.create(deployment(namespace, engine=engine))
+
+
+def unfilled(path: str, schema: dict[str, Any], value: Any) -> Iterator[str]:
+    """Yield where `value` could hold more: an absent field, a list, map or string that is not full."""
+    for kind, bound in ((str, "maxLength"), (list, "maxItems"), (dict, "maxProperties")):
+        if isinstance(value, kind) and bound in schema and len(value) < schema[bound]:
+            yield f"{path}: {len(value)} of {schema[bound]}"
+    if isinstance(value, dict):
+        yield from (f"{path}.{name}" for name in schema.get("properties", {}).keys() - value.keys())
+        for name, one in value.items():
+            inner = schema.get("properties", {}).get(name, schema.get("additionalProperties"))
+            if inner:
+                yield from unfilled(f"{path}.{name}", inner, one)
+    elif isinstance(value, list):
+        for number, one in enumerate(value):
+            yield from unfilled(f"{path}[{number}]", schema["items"], one)
 
 
 def test_an_impossible_tensor_parallel_size_is_refused_with_the_rule(stack: Stack, namespace: str) -> None:

@@ -6,6 +6,7 @@ here with its path, when the definition is generated, instead of by a server lat
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from tertium.api.v1alpha1 import GROUP, KIND, PLURAL, VERSION, LLMDeployment
 
 Schema = dict[str, Any]
 
+_OPEN: Final = "x-kubernetes-preserve-unknown-fields"
 _KEPT: Final = (
     "type",
     "format",
@@ -25,8 +27,12 @@ _KEPT: Final = (
     "maximum",
     "minItems",
     "maxItems",
+    "minProperties",
+    "maxProperties",
     "x-kubernetes-list-type",
     "x-kubernetes-list-map-keys",
+    "x-kubernetes-int-or-string",
+    _OPEN,
 )
 # Words of pydantic that carry nothing for the server, or that are read before this list is looked at.
 _READ: Final = frozenset(
@@ -43,6 +49,13 @@ _PRINTER_COLUMNS: Final = (
     {"name": "Model", "type": "string", "jsonPath": ".spec.model.source"},
     {"name": "Accelerator", "type": "string", "jsonPath": ".status.plan.accelerator", "priority": 1},
     {"name": "GPUs", "type": "integer", "jsonPath": ".status.plan.gpusPerReplica", "priority": 1},
+    {"name": "Revision", "type": "string", "jsonPath": ".status.rollout.revision", "priority": 1},
+    {
+        "name": "Message",
+        "type": "string",
+        "jsonPath": '.status.conditions[?(@.type=="Ready")].message',
+        "priority": 1,
+    },
     {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
 )
 
@@ -99,6 +112,8 @@ def object_schema() -> Schema:
         "metadata": {"type": "object"},
     }
     schema["properties"] = {**envelope, **schema["properties"]}
+    # The only default the server knows: kstatus takes an object without a status for a settled one.
+    schema["properties"]["status"]["default"] = {"observedGeneration": -1}
     for path, rules in RULES.items():
         place(schema, path)["x-kubernetes-validations"] = [_validation(rule) for rule in rules]
     return schema
@@ -110,12 +125,13 @@ def structural(document: Mapping[str, Any]) -> Schema:
 
 
 def place(schema: Schema, path: str) -> Schema:
-    """Return the schema at a dotted path. Raises CannotHold when there is no such field."""
+    """Return the schema at a dotted path, `[]` for the items of a list. Raises CannotHold without one."""
     found = schema
-    for name in path.split("."):
-        if name not in found.get("properties", {}):
+    for name in path.replace("[]", ".[]").split("."):
+        inner = found.get("items") if name == "[]" else found.get("properties", {}).get(name)
+        if inner is None:
             raise CannotHold(f"{path}: a rule names this field, which the schema does not have")
-        found = found["properties"][name]
+        found = inner
     return found
 
 
@@ -140,6 +156,8 @@ def _convert(node: Mapping[str, Any], defs: Mapping[str, Any], path: str, seen: 
             schema["items"] = _convert(node["items"], defs, f"{path}[]", seen)
         case "string" | "integer" | "boolean":
             pass
+        case None if "x-kubernetes-int-or-string" in node:
+            pass
         case other:
             raise CannotHold(
                 f"{path or '.'}: type {other!r} is not one of object, array, string, integer, boolean"
@@ -148,15 +166,17 @@ def _convert(node: Mapping[str, Any], defs: Mapping[str, Any], path: str, seen: 
 
 
 def _object(node: Mapping[str, Any], defs: Mapping[str, Any], path: str, seen: tuple[str, ...]) -> Schema:
-    additional = node.get("additionalProperties", False)
-    if "properties" not in node:
-        if not isinstance(additional, Mapping):
-            raise CannotHold(f"{path}: an object needs known fields or one schema for its values")
-        return {"additionalProperties": _convert(additional, defs, f"{path}{{}}", seen)}
     # Closed objects stay closed without saying so: the server prunes, and refuses under strict validation,
     # what a structural schema does not name. `additionalProperties: false` itself it would not accept.
-    if additional is not False:
-        raise CannotHold(f"{path or '.'}: known fields and free ones cannot be mixed")
+    additional = node.get("additionalProperties", False)
+    if "properties" not in node:
+        if isinstance(additional, Mapping):
+            return {"additionalProperties": _convert(additional, defs, f"{path}{{}}", seen)}
+        if _OPEN in node:
+            return {}
+        raise CannotHold(f"{path}: an object needs known fields, one schema for its values, or {_OPEN}")
+    if additional is not False and not (additional is True and _OPEN in node):
+        raise CannotHold(f"{path or '.'}: known fields and free ones need {_OPEN}")
     properties = {
         name: _convert(field, defs, f"{path}.{name}".lstrip("."), seen)
         for name, field in node["properties"].items()
@@ -186,8 +206,18 @@ def _resolve(
 
 
 def _description(node: Mapping[str, Any], path: str) -> str:
-    """Spell the default out: it lives in the operator, not in stored objects, which keep what users wrote."""
+    """Spell out default and examples. Defaults live in the operator: objects keep what users wrote."""
     text: str = node["description"].replace("\n", " ")
-    default = node.get("default")
-    scalar = isinstance(default, str | int) and default != ""
-    return f"{text} Default: {default}." if scalar and path.startswith("spec.") else text
+    if not path.startswith("spec."):
+        return text
+    default, examples = node.get("default"), [_word(example) for example in node.get("examples", ())]
+    if isinstance(default, str | int) and default != "":
+        text += f" Default: {_word(default)}."
+    if examples:
+        text += f" Example{'s' if len(examples) > 1 else ''}: {', '.join(examples)}."
+    return text
+
+
+def _word(value: object) -> str:
+    """A value as a user writes it into a manifest."""
+    return f"`{value if isinstance(value, str) else json.dumps(value)}`"

@@ -14,6 +14,9 @@ class ModelLoad(ApiModel):
 
     in_flight: int = Field(ge=0, description="Requests not yet fully answered, held ones included.")
     held: int = Field(ge=0, description="Requests that wait for the model to wake.")
+    streams: dict[str, int] = Field(
+        default_factory=dict, description="Requests running now, by the replica's IP address."
+    )
     last_finished: datetime | None = Field(
         default=None, description="When a request was last in flight here; null: not since `since`."
     )

@@ -5,13 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
 Manifest: TypeAlias = Mapping[str, Any]
 """A Kubernetes object as the API server spells it."""
+
+
+ATOMIC: Final[dict[str, Any]] = {"x-kubernetes-list-type": "atomic"}
+"""Of a list: whoever writes it writes all of it."""
+
+Time = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
+"""RFC 3339, as the API server writes it."""
+
+
+def keyed_by(field: str) -> dict[str, Any]:
+    """Of a list: its entries are told apart by `field`, which is unique, and may have different writers."""
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [field]}
 
 
 class ApiModel(BaseModel):
@@ -47,9 +59,7 @@ class Condition(ApiModel):
     )
     message: str = Field(default="", max_length=32768, description="Why, as a sentence for people.")
     observed_generation: int = Field(default=0, ge=0, description="The generation this was said about.")
-    last_transition_time: str = Field(
-        description="When `status` last changed (RFC 3339).", json_schema_extra={"format": "date-time"}
-    )
+    last_transition_time: Time = Field(description="When `status` last changed (RFC 3339).")
 
 
 def parse_time(text: str) -> datetime:

@@ -1,0 +1,86 @@
+"""`LLMDeployment` v1alpha1: the spec a user writes and the status Tertium answers with.
+
+The field descriptions are the API's documentation: the CRD and the reference page are generated from them.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from tertium.api.meta import ApiModel
+from tertium.api.v1alpha1.engine import Engine, EnvVar
+from tertium.api.v1alpha1.spec import (
+    Accelerator,
+    Capacity,
+    ColdStart,
+    LLMDeploymentSpec,
+    Model,
+    Parallelism,
+    Precision,
+    Rollout,
+    Scaling,
+    SecretReference,
+    Targets,
+)
+from tertium.api.v1alpha1.status import (
+    ColdStartStatus,
+    LLMDeploymentStatus,
+    MemoryPlan,
+    OpenReplica,
+    Placement,
+    PlanStatus,
+    RolloutStatus,
+    ScalingStatus,
+    StartFailures,
+    StartPhase,
+    StartRecord,
+    Usage,
+)
+from tertium.api.v1alpha1.template import Template, Toleration
+
+GROUP = "tertium.dev"
+VERSION = "v1alpha1"
+KIND = "LLMDeployment"
+PLURAL = "llmdeployments"
+
+__all__ = [
+    "GROUP",
+    "KIND",
+    "PLURAL",
+    "VERSION",
+    "Accelerator",
+    "Capacity",
+    "ColdStart",
+    "ColdStartStatus",
+    "Engine",
+    "EnvVar",
+    "LLMDeployment",
+    "LLMDeploymentSpec",
+    "LLMDeploymentStatus",
+    "MemoryPlan",
+    "Model",
+    "OpenReplica",
+    "Parallelism",
+    "Placement",
+    "PlanStatus",
+    "Precision",
+    "Rollout",
+    "RolloutStatus",
+    "Scaling",
+    "ScalingStatus",
+    "SecretReference",
+    "StartFailures",
+    "StartPhase",
+    "StartRecord",
+    "Targets",
+    "Template",
+    "Toleration",
+    "Usage",
+]
+
+
+class LLMDeployment(ApiModel):
+    """An on-demand LLM deployment. `metadata` is opaque here: the API server owns its shape."""
+
+    spec: LLMDeploymentSpec = Field(description="What the user wants.")
+    status: LLMDeploymentStatus = Field(default=LLMDeploymentStatus(), description="What Tertium observed.")
