@@ -71,5 +71,19 @@ def test_load(received: list[Received], expected: int, load: Load | None) -> Non
     assert load_of(KEY, reports, NOW, fresh_seconds=5) == load
 
 
+def test_the_streams_of_a_replica_are_added_over_all_gateway_pods() -> None:
+    loads = [
+        ModelLoad(in_flight=3, held=0, streams={"10.0.0.1": 2, "10.0.0.2": 1}),
+        ModelLoad(in_flight=1, held=0, streams={"10.0.0.1": 1}),
+    ]
+    received = {
+        str(index): Received(report=LoadReport(since=NOW, models={str(KEY): load}), at=NOW)
+        for index, load in enumerate(loads)
+    }
+    load = load_of(KEY, Reports(by_pod=received, expected=2), NOW, fresh_seconds=5)
+    assert load is not None
+    assert load.streams == {"10.0.0.1": 3, "10.0.0.2": 1}
+
+
 def test_before_the_first_round_it_is_unknown() -> None:
     assert load_of(KEY, None, NOW, fresh_seconds=5) is None

@@ -25,14 +25,14 @@ def a_deployment(
     created: str = "2025-01-01T00:00:00Z",
     served_name: str | None = None,
     conditions: tuple[Mapping[str, Any], ...] = (),
-    last_start_millis: int | None = None,
+    eta_seconds: int | None = None,
     **spec: Any,
 ) -> dict[str, Any]:
     """A deployment as the API server shows it, at generation 1."""
     model = {"source": "pvc://models/x", **({"servedName": served_name} if served_name else {})}
     status: dict[str, Any] = {"conditions": [{"observedGeneration": 1, **item} for item in conditions]}
-    if last_start_millis is not None:
-        status["coldStart"] = {"last": {"totalMillis": last_start_millis}}
+    if eta_seconds is not None:
+        status["coldStart"] = {"etaSeconds": eta_seconds}
     return {
         "metadata": {"name": name, "namespace": namespace, "creationTimestamp": created, "generation": 1},
         "spec": {"model": model, **spec},

@@ -82,9 +82,14 @@ async def test_a_large_body_is_held_and_replayed_whole(stack: Stack) -> None:
 
 
 async def test_a_request_held_for_hold_seconds_is_told_how_far_the_start_is(stack: Stack) -> None:
+    cold_start = {"holdSeconds": 1}
+    key = await stack.deploy(coldStart=cold_start)
+    asked = asyncio.create_task(stack.ask(key.name))
+    await stack.until_held(key, 1)
     waiting = a_condition("Progressing", "True", "WaitingForGPU", "no node has 2 free GPUs")
-    key = await stack.deploy(coldStart={"holdSeconds": 1}, conditions=(waiting,), last_start_millis=42_000)
-    reply = await stack.ask(key.name)
+    said_since = a_deployment(key.name, coldStart=cold_start, conditions=(waiting,), eta_seconds=42)
+    stack.cluster.put(LLM_DEPLOYMENT, said_since)
+    reply = await asked
     assert reply.status == 503
     assert reply.error == {
         "message": f"The model '{key}' was still starting after 1 s (WaitingForGPU: no node has 2 free GPUs)."
@@ -94,6 +99,58 @@ async def test_a_request_held_for_hold_seconds_is_told_how_far_the_start_is(stac
         "code": "model_starting",
     }
     assert reply.headers["retry-after"] == "42"
+
+
+async def test_a_caller_of_a_model_that_rejects_is_told_at_once_when_to_come_back(stack: Stack) -> None:
+    key = await stack.deploy(coldStart={"mode": "Reject"}, eta_seconds=42)
+    before = len(stack.cluster.renewals)
+    replies = await asyncio.gather(*(stack.ask(key.name) for _ in range(20)))
+    assert len(stack.cluster.renewals) == before + 1
+    for reply in replies:
+        assert (reply.status, reply.headers["retry-after"], reply.headers["x-should-retry"]) == (
+            503,
+            "42",
+            "true",
+        )
+        assert reply.error == {
+            "message": f"The model '{key}' is starting. Try again in 42 s.",
+            "type": "server_error",
+            "param": None,
+            "code": "model_starting",
+            "eta_seconds": 42,
+            "phase": "waking",
+        }
+    await stack.add_replica(key, await stack.start_engine())
+    assert (await stack.ask(key.name)).status == 200
+
+
+async def test_while_demand_cannot_be_stated_a_rejected_caller_learns_why(stack: Stack) -> None:
+    key = await stack.deploy(coldStart={"mode": "Reject"})
+    stack.cluster.fault = Retryable("renew Lease: the API server did not answer")
+    reply = await stack.ask(key.name)
+    stack.cluster.fault = None
+    assert reply.error["message"] == (
+        f"The model '{key}' is starting; its start could not be asked for: "
+        "renew Lease: the API server did not answer. Try again in 30 s."
+    )
+    before = len(stack.cluster.renewals)
+    await stack.ask(key.name)
+    assert len(stack.cluster.renewals) == before + 1
+
+
+async def test_the_load_report_counts_the_streams_of_each_replica(stack: Stack) -> None:
+    key = await stack.deploy()
+    engines = [await stack.start_engine() for _ in range(2)]
+    for engine in engines:
+        await stack.add_replica(key, engine)
+    asked = [asyncio.create_task(stack.ask(key.name, stream=True)) for _ in range(6)]
+    await until(lambda: sum(len(engine.requests) for engine in engines) == 6)
+    seen = (await stack.gateway.admin.requests())[str(key)]
+    assert seen.by_address == {engine.ip: len(engine.requests) for engine in engines}
+    assert seen.active == 6
+    for engine in engines:
+        engine.go_on.set()
+    await asyncio.gather(*asked)
 
 
 async def test_while_demand_cannot_be_stated_requests_stay_held_and_learn_why(

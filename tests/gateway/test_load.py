@@ -41,6 +41,11 @@ def test_last_finished(looks: list[tuple[int, int, int]], busy_at: int | None) -
 def test_a_deployment_that_envoy_does_not_know_yet_is_reported_and_a_gone_one_forgotten() -> None:
     book = LoadBook(START)
     report = book.report([KEY], {}, lambda key: 2, START)
-    assert report.models[str(KEY)].model_dump() == {"in_flight": 2, "held": 2, "last_finished": START}
+    assert report.models[str(KEY)].model_dump() == {
+        "in_flight": 2,
+        "held": 2,
+        "streams": {},
+        "last_finished": START,
+    }
     assert book.report([], {}, lambda key: 0, START).models == {}
     assert book.report([KEY], {}, lambda key: 0, START).models[str(KEY)].last_finished is None

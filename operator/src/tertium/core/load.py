@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from tertium.api.load import LoadReport
@@ -18,6 +19,8 @@ class Load:
     """Requests not yet fully answered, held ones included."""
     quiet_since: datetime
     """When the last request ended, or since when none was seen; only meaningful with nothing in flight."""
+    streams: Mapping[str, int] = field(default_factory=dict)
+    """Requests that run, by the replica's IP address; a replica without any may be missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +69,11 @@ def _knows(received: Received, owner: ObjectKey, oldest: datetime) -> bool:
 def _sum(owner: ObjectKey, known: Sequence[Received]) -> Load:
     reports = [received.report for received in known if received.report is not None]
     loads = [(report.since, report.models[str(owner)]) for report in reports]
+    streams: Counter[str] = Counter()
+    for _, load in loads:
+        streams.update(load.streams)
     return Load(
         in_flight=sum(load.in_flight for _, load in loads),
         quiet_since=max(load.last_finished or since for since, load in loads),
+        streams=streams,
     )

@@ -27,10 +27,13 @@ class Model:
     short_name: str
     hold_seconds: int
     max_pending: int
+    rejects: bool = False
+    """Its callers do not wait: they are told when to come back."""
     refusal: Refusal | None
     progress: str = ""
     """What the operator last said about a start, for a caller who waited in vain."""
-    last_start_seconds: float | None = None
+    eta_seconds: int | None = None
+    """How long a start is expected to take; None: it was never started."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,16 +84,17 @@ def parse_model(manifest: Manifest) -> Model | str | None:
         return f"{where}: {first['msg']}"
     key = ObjectKey.of(manifest)
     created = manifest["metadata"].get("creationTimestamp")
-    last = manifest.get("status", {}).get("coldStart", {}).get("last")
+    eta = manifest.get("status", {}).get("coldStart", {}).get("etaSeconds")
     return Model(
         key=key,
         created=parse_time(created) if created else datetime.max.replace(tzinfo=UTC),
         short_name=names.model_names(key, spec.model.served_name)[0],
         hold_seconds=spec.cold_start.hold_seconds,
         max_pending=spec.cold_start.max_pending,
+        rejects=spec.cold_start.mode == "Reject",
         refusal=refusal_of(manifest),
         progress=_progress(manifest),
-        last_start_seconds=None if last is None else last["totalMillis"] / 1000,
+        eta_seconds=eta,
     )
 
 

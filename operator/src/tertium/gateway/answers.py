@@ -71,6 +71,16 @@ def refused(model: Model, refusal: Refusal) -> Answer:
     return error(503, "model_unavailable", message, param="model")
 
 
+def waking(model: Model, state: str, fault: str) -> Answer:
+    """The model starts, and its callers are not held: `spec.coldStart.mode` is Reject."""
+    message = f"The model '{model.key}' is starting"
+    message += f"; its start could not be asked for: {fault}" if fault else ""
+    wait = retry_after(model)
+    answer = error(503, "model_starting", f"{message}. Try again in {wait} s.", retry_after=wait)
+    told = answer.body["error"] | {"eta_seconds": model.eta_seconds, "phase": state}
+    return Answer(status=503, body={"error": told}, headers={**answer.headers, "x-should-retry": "true"})
+
+
 def gave_up(model: Model, fault: str) -> Answer:
     """The request was held for as long as the deployment allows."""
     message = f"The model '{model.key}' was still starting after {model.hold_seconds} s"
@@ -102,10 +112,10 @@ def not_synced() -> Answer:
 
 
 def retry_after(model: Model) -> int:
-    """Seconds after which the model has probably started: what its last start took, within limits."""
-    if model.last_start_seconds is None:
+    """Seconds after which the model has probably started, within limits."""
+    if model.eta_seconds is None:
         return _UNKNOWN_RETRY_SECONDS
-    return min(max(round(model.last_start_seconds), _LEAST_RETRY_SECONDS), _MOST_RETRY_SECONDS)
+    return min(max(round(model.eta_seconds), _LEAST_RETRY_SECONDS), _MOST_RETRY_SECONDS)
 
 
 def explain(asked: Asked, table: RoutingTable) -> Answer:

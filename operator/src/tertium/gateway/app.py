@@ -23,7 +23,7 @@ from tertium.gateway.publish import Publisher
 from tertium.gateway.settings import GatewaySettings
 from tertium.gateway.world import World
 from tertium.kube.cluster import Cluster
-from tertium.render.envoy.layout import Layout
+from tertium.render.envoy.layout import ACTIVATOR_HOST, Layout
 
 _HEAL_SECONDS: Final = 5.0
 _STOP_MARGIN_SECONDS: Final = 15.0
@@ -59,7 +59,7 @@ class Gateway:
         activator = activator_app(self.world, self.holds)
         report = report_app(self.world, self.holds, self.admin, self.configured)
         async with (
-            _site(activator, "127.0.0.1", self._layout.activator_port),
+            _site(activator, ACTIVATOR_HOST, self._layout.activator_port),
             _site(report, report_host, report_port),
         ):
             task = asyncio.create_task(self._follow())

@@ -55,6 +55,19 @@ class Demand:
             failures += 1
             await asyncio.sleep(max(pause, getattr(fault, "after", None) or 0.0))
 
+    async def state_once(self, key: ObjectKey) -> str:
+        """Renew for a caller who does not wait, unless that was done a moment ago; return why it failed."""
+        loop = asyncio.get_running_loop()
+        if loop.time() - self._renewed.get(key, float("-inf")) < RENEW_SECONDS:
+            return ""
+        # Before the answer, so that a thousand callers at once are one renewal.
+        self._renewed[key] = loop.time()
+        fault = await self._renew(ObjectKey(key.namespace, names.demand_lease(key)))
+        if fault is None:
+            return ""
+        self.forget(key)
+        return str(fault)
+
     def forget(self, key: ObjectKey) -> None:
         """Drop what is remembered of a deployment that is gone."""
         self._renewed.pop(key, None)

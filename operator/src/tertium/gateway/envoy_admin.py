@@ -6,13 +6,13 @@ import asyncio
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import aiohttp
 
 from tertium.core.errors import Retryable
-from tertium.render.envoy.layout import ROUTES, STAT_PREFIX
+from tertium.render.envoy.layout import ACTIVATOR_HOST, ROUTES, STAT_PREFIX
 
 CDS_VERSION: Final = "cluster_manager.cds.version_text"
 RDS_VERSION: Final = f"http.{STAT_PREFIX}.rds.{ROUTES}.version_text"
@@ -23,10 +23,11 @@ _POLL_SECONDS: Final = 0.004
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requests:
-    """Requests of one cluster: running now, and ever begun (attempts)."""
+    """Requests of one cluster: running now, ever begun (attempts), and running now by replica address."""
 
-    active: int
-    total: int
+    active: int = 0
+    total: int = 0
+    by_address: Mapping[str, int] = field(default_factory=dict)
 
 
 def eds_version(cluster: str) -> str:
@@ -61,13 +62,20 @@ class EnvoyAdmin:
 
     async def requests(self) -> Mapping[str, Requests]:
         """Return the requests of every cluster."""
-        found = await self.stats(r"^cluster\..*\.upstream_rq_(active|total)$")
+        found = await self.stats(r"^cluster\..*\.(upstream_rq_(active|total)|endpoint\..*\.rq_active)$")
         numbers: dict[str, dict[str, int]] = {}
+        streams: dict[str, dict[str, int]] = {}
         for name, value in found.items():
-            cluster, _, what = name.removeprefix("cluster.").rpartition(".upstream_rq_")
-            numbers.setdefault(cluster, {})[what] = value
+            cluster, endpoint, rest = name.removeprefix("cluster.").rpartition(".endpoint.")
+            if endpoint:
+                address = _address(rest)
+                if address != ACTIVATOR_HOST:
+                    streams.setdefault(cluster, {})[address] = value
+            else:
+                cluster, _, what = name.removeprefix("cluster.").rpartition(".upstream_rq_")
+                numbers.setdefault(cluster, {})[what] = value
         return {
-            cluster: Requests(active=both.get("active", 0), total=both.get("total", 0))
+            cluster: Requests(**both, by_address=streams.get(cluster, {}))
             for cluster, both in numbers.items()
         }
 
@@ -94,3 +102,8 @@ class EnvoyAdmin:
                 return await answer.json(content_type=None) if method == "GET" else await answer.text()
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise Retryable(f"Envoy's admin interface did not answer {path}: {error!r}") from error
+
+
+def _address(stat: str) -> str:
+    """Return the IP address in the name of an endpoint's stat, where Envoy writes `_` for every colon."""
+    return stat.removesuffix(".rq_active").rpartition("_")[0].strip("[]").replace("_", ":")

@@ -93,13 +93,9 @@ class Holds:
         model = self._world.table.models.get(key)
         if model is None:
             return answers.not_found(str(key))
-        if attempt > 1:
-            await self._recheck(key)
-        if self._world.addresses(key):
-            await self._confirm(key)
-            return answers.released(model)
-        if model.refusal is not None:
-            return answers.refused(model, model.refusal)
+        at_once = await self._answer_at_once(model, attempt)
+        if at_once is not None:
+            return at_once
         waiter = self.waiters.join(key, limit=model.max_pending, now=datetime.now(UTC))
         if waiter is None:
             return answers.too_many(model)
@@ -108,10 +104,26 @@ class Holds:
             async with asyncio.timeout(model.hold_seconds):
                 outcome = await waiter
         except TimeoutError:
-            return self._give_up(model)
+            # What the operator says of the start may have been said while the request was held.
+            return self._give_up(self._world.table.models.get(key, model))
         finally:
             self._leave(key, waiter)
         return _answer(model, outcome)
+
+    async def _answer_at_once(self, model: Model, attempt: int) -> Answer | None:
+        """Answer without holding: a replica serves, none can be had, or callers of this model do not wait."""
+        key = model.key
+        if attempt > 1:
+            await self._recheck(key)
+        if self._world.addresses(key):
+            await self._confirm(key)
+            return answers.released(model)
+        if model.refusal is not None:
+            return answers.refused(model, model.refusal)
+        if model.rejects:
+            fault = await self._demand.state_once(key)
+            return answers.waking(model, self._world.state(key, awaited=True), fault)
+        return None
 
     async def close(self) -> None:
         """Stop all that is under way."""

@@ -33,16 +33,19 @@ class LoadBook:
         models: dict[str, ModelLoad] = {}
         known = set(keys)
         for key in known:
-            seen = requests.get(str(key), Requests(active=0, total=0))
+            seen = requests.get(str(key), Requests())
             # Envoy counts from zero: what it counted before the first look came since then.
-            before = self._counters.get(key, Requests(active=0, total=0))
+            before = self._counters.get(key, Requests())
             waiting = held(key)
             was_busy = before.active > 0 or before.total != seen.total
             if seen.active > 0 or waiting > 0 or was_busy:
                 self._last_busy[key] = now
             self._counters[key] = seen
             models[str(key)] = ModelLoad(
-                in_flight=max(seen.active, waiting), held=waiting, last_finished=self._last_busy.get(key)
+                in_flight=max(seen.active, waiting),
+                held=waiting,
+                streams=dict(seen.by_address),
+                last_finished=self._last_busy.get(key),
             )
         for gone in self._counters.keys() - known:
             del self._counters[gone]

@@ -7,7 +7,15 @@ from typing import Final, TypeAlias
 
 from tertium.api.meta import ObjectKey
 from tertium.render.envoy.endpoints import build_endpoints
-from tertium.render.envoy.layout import ACTIVATOR_CLUSTER, TYPES, Layout, Resource, eds_file, endpoint
+from tertium.render.envoy.layout import (
+    ACTIVATOR_CLUSTER,
+    ACTIVATOR_HOST,
+    TYPES,
+    Layout,
+    Resource,
+    eds_file,
+    endpoint,
+)
 
 _BALANCING: Final = f"{TYPES}.extensions.load_balancing_policies"
 _MOST_REQUESTS: Final = 4096
@@ -36,7 +44,7 @@ def activator_cluster(layout: Layout) -> Resource:
         "typed_extension_protocol_options": _upstream_http("30s"),
         "load_assignment": {
             "cluster_name": ACTIVATOR_CLUSTER,
-            "endpoints": [{"lb_endpoints": [endpoint("127.0.0.1", layout.activator_port)]}],
+            "endpoints": [{"lb_endpoints": [endpoint(ACTIVATOR_HOST, layout.activator_port)]}],
         },
     }
 
@@ -47,6 +55,7 @@ def _model_cluster(key: ObjectKey, addresses: tuple[str, ...] | None, layout: La
         "name": str(key),
         **(_followed(key, layout) if addresses is None else _inline(key, addresses, layout)),
         "connect_timeout": "1s",
+        "track_cluster_stats": {"per_endpoint_stats": True},  # which replica has the fewest streams to lose
         "ignore_health_on_host_removal": True,  # a removed replica leaves at once; its streams finish
         "close_connections_on_host_health_failure": False,
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tertium.api.meta import ObjectKey
-from tertium.render.envoy.layout import TYPES, Layout, Resource, endpoint
+from tertium.render.envoy.layout import ACTIVATOR_HOST, TYPES, Layout, Resource, endpoint
 
 
 def build_endpoints(key: ObjectKey, addresses: Sequence[str], layout: Layout) -> Resource:
@@ -20,6 +20,6 @@ def build_endpoints(key: ObjectKey, addresses: Sequence[str], layout: Layout) ->
                 "priority": 0,
                 "lb_endpoints": [endpoint(address, layout.engine_port) for address in addresses],
             },
-            {"priority": 1, "lb_endpoints": [endpoint("127.0.0.1", layout.activator_port)]},
+            {"priority": 1, "lb_endpoints": [endpoint(ACTIVATOR_HOST, layout.activator_port)]},
         ],
     }

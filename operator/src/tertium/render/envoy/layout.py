@@ -15,6 +15,7 @@ METADATA: Final = "tertium"
 STAT_PREFIX: Final = "ingress"
 ROUTES: Final = "models"
 ACTIVATOR_CLUSTER: Final = "activator"
+ACTIVATOR_HOST: Final = "127.0.0.1"
 
 DEPLOYMENT_HEADER: Final = "x-tertium-deployment"
 PROBLEM_HEADER: Final = "x-tertium-problem"
