@@ -6,29 +6,30 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tertium.cli import main
-from tests.loader.models import write_shard
-from tests.planner.models import TINY_LLAMA
+from tests.cli.plans import INDEX, QWEN_7B, QWEN_7B_BYTES, write_config
 
-SMALL = "Fake-GPU-2GB:2048"
+SIZE = ["--weight-bytes", str(QWEN_7B_BYTES)]
 MANIFEST = """
+apiVersion: v1
+kind: Namespace
+metadata: {name: team}
+---
 apiVersion: tertium.dev/v1alpha1
 kind: LLMDeployment
-metadata: {name: tiny}
+metadata: {name: qwen}
 spec:
-  model: {source: pvc://models/tiny}
-  capacity: {contextTokens: 36864, concurrentSequences: 4}
+  model: {source: pvc://models/qwen}
+  capacity: {contextTokens: 16384, concurrentSequences: 16}
+  accelerators: [{product: NVIDIA-H100-80GB-HBM3}, {product: NVIDIA-L4}]
 """
 
 
 @pytest.fixture
-def model(tmp_path: Path) -> Path:
-    folder = tmp_path / "tiny"
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(TINY_LLAMA))
-    write_shard(folder, "model.safetensors", "a")
-    return folder
+def model(tmp_path: Path) -> str:
+    return str(write_config(tmp_path / "qwen"))
 
 
 @pytest.fixture
@@ -38,89 +39,346 @@ def manifest(tmp_path: Path) -> Path:
     return file
 
 
-def test_a_plan_is_shown_as_a_table(model: Path, manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["plan", "-f", str(manifest), str(model), "--gpu", SMALL]) == 0
-    out = capsys.readouterr().out
-    assert "tensor parallel size  2\n" in out
-    assert "memory per GPU        2,048 MiB, 1,828 usable\n" in out
-    assert "why                   Fake-GPU-2GB (" in out
+def planned(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> dict[str, object]:
+    assert main(["plan", *words, "-o", "json"]) == code
+    answer: dict[str, object] = json.loads(capsys.readouterr().out)
+    return answer
 
 
-def test_a_plan_is_the_status_s_plan_in_json(
-    model: Path, manifest: Path, capsys: pytest.CaptureFixture[str]
+def test_a_config_and_a_size_are_enough(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    answer = planned(capsys, model, *SIZE, "--gpu", "NVIDIA-L4")
+    plan = answer["plan"]
+    assert isinstance(plan, dict)
+    assert (plan["accelerator"], plan["gpusPerReplica"], plan["tensorParallelSize"]) == ("NVIDIA-L4", 1, 1)
+    assert {"--max-model-len=8192", "--max-num-seqs=64"} < set(plan["flags"])
+
+
+def test_an_index_tells_the_size_when_the_weights_are_elsewhere(
+    model: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["plan", "-f", str(manifest), str(model), "--gpu", SMALL, "-o", "json"]) == 0
-    plan = json.loads(capsys.readouterr().out)["plan"]
-    assert (plan["accelerator"], plan["gpusPerReplica"]) == ("Fake-GPU-2GB", 2)
+    by_flag = planned(capsys, model, "--weight-bytes", "60000000000", "--gpu", "NVIDIA-L4")
+    (Path(model) / INDEX).write_text(json.dumps({"metadata": {"total_size": 60_000_000_000.0}}))
+    assert planned(capsys, model, "--gpu", "NVIDIA-L4") == by_flag
 
 
-def test_without_a_manifest_the_api_s_defaults_are_planned_for(
-    model: Path, capsys: pytest.CaptureFixture[str]
+def test_every_flag_of_the_command_line_reaches_the_engine(
+    model: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["plan", str(model), "--gpu", "NVIDIA-L4:23034"]) == 0
-    assert "--max-model-len=8192 --max-num-seqs=64" in capsys.readouterr().out
+    words = ["--context", "4096", "--max-num-seqs", "32", "--max-num-batched-tokens", "1024"]
+    words += ["--gpu-memory-utilization", "0.85", "--kv-cache", "fp8", "--enforce-eager"]
+    words += ["--tensor-parallel", "2", "--pipeline-parallel", "2"]
+    plan = planned(capsys, model, *SIZE, "--gpu", "NVIDIA-L4", *words)["plan"]
+    assert isinstance(plan, dict)
+    assert plan["gpusPerReplica"] == 4
+    assert {
+        "--tensor-parallel-size=2",
+        "--pipeline-parallel-size=2",
+        "--max-model-len=4096",
+        "--max-num-seqs=32",
+        "--max-num-batched-tokens=1024",
+        "--gpu-memory-utilization=0.85",
+        "--kv-cache-dtype=fp8",
+        "--enforce-eager",
+    } <= set(plan["flags"])
+
+
+def test_the_release_of_the_engine_decides_its_defaults(
+    model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = planned(capsys, model, *SIZE, "--gpu", "NVIDIA-L4", "--vllm-version", "0.19.0")["plan"]
+    assert isinstance(old, dict)
+    assert "--gpu-memory-utilization=0.90" in old["flags"]
+
+
+def test_gpus_are_compared_and_the_smallest_that_does_is_taken(
+    model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gpus = ["--gpu", "NVIDIA-T4", "--gpu", "NVIDIA-L4", "--gpu", "Mine:81920"]
+    answer = planned(capsys, model, *SIZE, *gpus)
+    plan, candidates = answer["plan"], answer["candidates"]
+    assert isinstance(plan, dict)
+    assert isinstance(candidates, list)
+    assert plan["accelerator"] == "NVIDIA-L4"
+    tried = [(entry["gpu"], entry["gpus"], entry["fits"]) for entry in candidates]
+    assert tried == [
+        ("NVIDIA-T4", 1, False),
+        ("NVIDIA-T4", 2, True),
+        ("NVIDIA-L4", 1, True),
+        ("Mine", 1, True),
+    ]
+
+
+def test_without_gpus_every_known_one_is_compared(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    candidates = planned(capsys, model, *SIZE)["candidates"]
+    assert isinstance(candidates, list)
+    assert {"H100", "L4", "A100-80GB"} < {entry["gpu"] for entry in candidates}
+
+
+def test_a_manifest_says_what_is_wanted(
+    model: str, manifest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = planned(capsys, "-f", str(manifest), model, *SIZE)["plan"]
+    assert isinstance(plan, dict)
+    assert plan["accelerator"] == "NVIDIA-H100-80GB-HBM3"
+    assert {"--max-model-len=16384", "--max-num-seqs=16"} < set(plan["flags"])
+
+
+def test_flags_go_before_the_manifest(model: str, manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["-f", str(manifest), model, *SIZE, "--gpu", "NVIDIA-L4", "--gpu", "NVIDIA-T4"]
+    plan = planned(capsys, *words, "--context", "2048", "--concurrency", "4")["plan"]
+    assert isinstance(plan, dict)
+    assert plan["accelerator"] == "NVIDIA-L4"
+    assert {"--max-model-len=2048", "--max-num-seqs=4"} < set(plan["flags"])
+
+
+def test_what_does_not_fit_is_exit_code_3(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    answer = planned(capsys, model, *SIZE, "--gpu", "Tiny:4096", "--gpus-per-node", "2", code=3)
+    refused = answer["refused"]
+    assert isinstance(refused, dict)
+    assert refused["reason"] == "DoesNotFit"
+    assert refused["message"].startswith("Tiny (")
+    assert "What works: " in refused["message"]
 
 
 @pytest.mark.parametrize(
-    ("output", "start"),
+    ("model", "reader", "asked"),
     [
-        pytest.param("table", "DoesNotFit: Fake-GPU-2GB (", id="as text"),
-        pytest.param("json", '{"refused": {"reason": "DoesNotFit", "message": "Fake-GPU-2GB (', id="as JSON"),
+        pytest.param("Qwen/Qwen2.5-7B", "inspect_hub", "Qwen/Qwen2.5-7B", id="a hub's id"),
+        pytest.param("hf://Qwen/Qwen2.5-7B", "inspect_hub", "Qwen/Qwen2.5-7B", id="a hub's source"),
+        pytest.param("s3://bucket/qwen", "inspect_bucket", "s3://bucket/qwen", id="a bucket's source"),
     ],
 )
-def test_a_refusal_is_exit_code_1(
-    model: Path, manifest: Path, capsys: pytest.CaptureFixture[str], output: str, start: str
+def test_a_model_may_be_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: str, reader: str, asked: str
 ) -> None:
-    words = ["-f", str(manifest), str(model), "--gpu", SMALL, "--gpus-per-node", "1", "-o", output]
-    assert main(["plan", *words]) == 1
-    assert capsys.readouterr().out.startswith(start)
+    def inspect(*where: object) -> dict[str, object]:
+        assert asked in where
+        return {"config": QWEN_7B, "weightBytes": QWEN_7B_BYTES}
+
+    monkeypatch.setattr(f"tertium.cli.plan_subject.{reader}", inspect)
+    plan = planned(capsys, model, "--gpu", "NVIDIA-L4")["plan"]
+    assert isinstance(plan, dict)
+    assert plan["gpusPerReplica"] == 1
+
+
+def test_more_nodes_are_spanned_only_when_the_command_line_asks_for_more_gpus(
+    model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [model, *SIZE, "--gpu", "Tiny:6000", "--gpus-per-node", "2"]
+    planned(capsys, *words, code=3)
+    plan = planned(capsys, *words, "--tensor-parallel", "2", "--pipeline-parallel", "4")["plan"]
+    assert isinstance(plan, dict)
+    assert (plan["gpusPerReplica"], plan["nodes"]) == (8, 4)
+
+
+def test_yaml_says_the_same_as_json(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [model, *SIZE, "--gpu", "NVIDIA-L4"]
+    as_json = planned(capsys, *words)
+    assert main(["plan", *words, "-o", "yaml"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out) == as_json
+
+
+def test_help_tells_exit_codes_and_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["plan", "--help"])
+    out = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert "3  it does not fit" in out
+    assert "tertium plan -f llmdeployment.yaml" in out
 
 
 @pytest.mark.parametrize(
-    ("text", "words", "message"),
+    ("words", "message"),
     [
         pytest.param(
-            MANIFEST,
-            ["--gpu", "L4"],
-            "--gpu: 'L4' is not PRODUCT:MIB, as in NVIDIA-L4:23034",
-            id="a GPU without memory",
+            [], "what to plan for is missing; give MODEL, or -f with an LLMDeployment", id="no model"
         ),
         pytest.param(
-            MANIFEST,
-            ["--gpu", SMALL, "--gpus-per-node", "0"],
-            "--gpus-per-node: 0 is less than 1",
-            id="a node without GPUs",
+            ["MODEL", "--gpu", "L4:many"],
+            "--gpu: 'L4:many' is not NAME or NAME:MIB, as in NVIDIA-L4 or My-GPU:23034",
+            id="a memory that is no number",
         ),
         pytest.param(
-            MANIFEST,
-            ["--gpu", SMALL],
-            "pvc://models/tiny is inside a cluster; give the model's folder as MODEL_DIR",
-            id="a claim cannot be read from here",
+            ["MODEL", "--max-num-seqs", "8", "--concurrency", "16"],
+            "--max-num-seqs: 8 is less than --concurrency, 16",
+            id="sequences that contradict the concurrency",
         ),
         pytest.param(
-            "spec: {model: {source: 7}}",
-            ["--gpu", SMALL],
-            "FILE: spec.model.source: Input should be a valid string",
-            id="a spec that breaks the schema is shown by field",
+            ["/no/such"], "/no/such is no folder here, and no model of a hub as ORG/NAME", id="no such folder"
         ),
         pytest.param(
-            "kind: Pod",
-            ["--gpu", SMALL],
-            "FILE holds no LLMDeployment: there is no spec",
-            id="another object",
+            ["pvc://models/qwen"],
+            "pvc://models/qwen is inside a cluster; give the model's folder as MODEL",
+            id="a claim",
+        ),
+        pytest.param(
+            ["ftp://host/x"],
+            "spec.model.source: 'ftp://host/x' is neither hf://ORG/NAME nor pvc://CLAIM/PATH",
+            id="an unknown kind of source",
+        ),
+        pytest.param(
+            ["MODEL", "-o", "jsonl"],
+            "-o jsonl goes with --batch; use -o json for one model",
+            id="jsonl of one",
+        ),
+        pytest.param(
+            ["MODEL", "--batch", "rows.jsonl"],
+            "--batch takes its models from ROWS; leave out MODEL and -f",
+            id="a model beside a batch",
+        ),
+        pytest.param(
+            ["--batch", "rows.jsonl", "-o", "yaml"],
+            "-o yaml does not go with --batch; its answers are jsonl",
+            id="a batch as YAML",
+        ),
+        pytest.param(
+            ["--batch", "/no/such"], "--batch: /no/such: No such file or directory", id="no such batch"
         ),
     ],
 )
 def test_bad_input_is_exit_code_2_and_one_sentence(
-    manifest: Path, capsys: pytest.CaptureFixture[str], text: str, words: list[str], message: str
+    model: str, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    assert main(["plan", *(model if word == "MODEL" else word for word in words)]) == 2
+    assert capsys.readouterr().err == f"tertium plan: {message}\n"
+
+
+def test_an_unknown_gpu_is_answered_with_the_known_ones(
+    model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", model, "--gpu", "Abacus"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(
+        "tertium plan: the memory of Abacus is not known; tell it as Abacus:MIB, or use one of"
+    )
+    assert "H100" in error
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        pytest.param(["--context", "0"], "argument --context: 0 is not between 1 and 2^62", id="zero tokens"),
+        pytest.param(
+            ["--context", "-5"], "argument --context: -5 is not between 1 and 2^62", id="fewer than none"
+        ),
+        pytest.param(
+            ["--gpus-per-node", "two"], "argument --gpus-per-node: 'two' is not a whole number", id="words"
+        ),
+        pytest.param(
+            ["--gpu-memory-utilization", "1.2"],
+            "argument --gpu-memory-utilization: 1.2 is not between 0.01 and 1",
+            id="more than all memory",
+        ),
+        pytest.param(
+            ["--gpu-memory-utilization", "nan"],
+            "argument --gpu-memory-utilization: nan is not between 0.01 and 1",
+            id="a share that is no number",
+        ),
+    ],
+)
+def test_numbers_out_of_bounds_are_named_by_their_flag(
+    model: str, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["plan", model, *words])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.endswith(f"error: {message}\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param("kind: Pod", "FILE holds Pod; expected one LLMDeployment", id="another object"),
+        pytest.param("", "FILE holds nothing; expected one LLMDeployment", id="an empty file"),
+        pytest.param(
+            f"{MANIFEST}---{MANIFEST}",
+            "FILE holds Namespace, LLMDeployment, Namespace, LLMDeployment; expected one LLMDeployment",
+            id="two of them",
+        ),
+        pytest.param(
+            "kind: LLMDeployment\nspec: {model: {source: 7}}",
+            "FILE: spec.model.source: Input should be a valid string",
+            id="a field that breaks the schema",
+        ),
+        pytest.param(
+            "kind: LLMDeployment\nspec: {model: {source: pvc://a/b}, scaling: {minReplicas: 3}}",
+            "spec.scaling.minReplicas: 3 is more than maxReplicas, 1; lower it or raise maxReplicas",
+            id="a contradiction that the operator would refuse",
+        ),
+        pytest.param(
+            "a: [",
+            "FILE is not YAML: while parsing a flow node expected the node content, but found "
+            "'<stream end>' in \"<unicode string>\", line 1, column 5: a: [ ^",
+            id="no YAML",
+        ),
+    ],
+)
+def test_a_bad_manifest_is_named_by_file_and_field(
+    manifest: Path, capsys: pytest.CaptureFixture[str], text: str, message: str
 ) -> None:
     manifest.write_text(text)
-    assert main(["plan", "-f", str(manifest), *words]) == 2
+    assert main(["plan", "-f", str(manifest)]) == 2
     assert capsys.readouterr().err == f"tertium plan: {message.replace('FILE', str(manifest))}\n"
 
 
-def test_nothing_to_plan_for_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["plan", "--gpu", SMALL]) == 2
+def test_the_accelerators_of_a_manifest_must_be_among_the_gpus(
+    model: str, manifest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", "-f", str(manifest), model, "--gpu", "NVIDIA-T4"]) == 2
     assert capsys.readouterr().err == (
-        "tertium plan: what to plan for is missing; give MODEL_DIR, or -f with an LLMDeployment\n"
+        "tertium plan: --gpu: spec.accelerators wants NVIDIA-H100-80GB-HBM3 or NVIDIA-L4, and there is "
+        "NVIDIA-T4; name one of those it wants\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        pytest.param({}, "FOLDER: there is no config.json", id="an empty folder"),
+        pytest.param({"config.json": "["}, "FOLDER: config.json is not JSON: ", id="a broken config"),
+        pytest.param(
+            {"config.json": "[]"}, "FOLDER: config.json holds a list, expected an object", id="a list"
+        ),
+        pytest.param(
+            {"config.json": json.dumps({**QWEN_7B, "num_attention_heads": 0})},
+            "num_attention_heads",
+            id="no heads",
+        ),
+        pytest.param(
+            {"config.json": json.dumps(QWEN_7B), INDEX: "{}"},
+            f"FOLDER: {INDEX} tells no total_size, and there are no weights; give --weight-bytes",
+            id="an index without a size",
+        ),
+        pytest.param(
+            {"config.json": json.dumps(QWEN_7B), INDEX: json.dumps({"weight_map": {"a": "b.safetensors"}}),
+             "c.safetensors": ""},
+            f"FOLDER: {INDEX} names b.safetensors, which is not there; copy the model again",
+            id="an index that names a missing file",
+        ),
+    ],
+)  # fmt: skip
+def test_a_folder_that_holds_no_model_is_explained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], files: dict[str, str], message: str
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert main(["plan", str(tmp_path), "--gpu", "NVIDIA-L4"]) == 2
+    error = capsys.readouterr().err
+    assert message.replace("FOLDER", str(tmp_path)) in error
+    assert error.count("\n") == 1
+
+
+def test_a_config_of_a_gigabyte_is_not_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with (tmp_path / "config.json").open("wb") as file:
+        file.truncate(1 << 30)
+    assert main(["plan", str(tmp_path), "--gpu", "NVIDIA-L4"]) == 2
+    assert capsys.readouterr().err == (
+        f"tertium plan: {tmp_path}: config.json has 1,073,741,824 bytes, which is no config.json\n"
+    )
+
+
+def test_the_engine_s_libraries_are_never_imported(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    import sys
+
+    planned(capsys, model, *SIZE, "--gpu", "NVIDIA-L4")
+    assert not {"torch", "vllm", "transformers"} & sys.modules.keys()

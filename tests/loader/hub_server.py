@@ -23,6 +23,9 @@ class HubServer:
     files: Path
     faults: dict[str, tuple[int, str]] = field(default_factory=dict)
     token: str | None = None
+    ignores_ranges: bool = False
+    headers_read: list[str] = field(default_factory=list)
+    """The ranges of weight files that were asked for."""
     url: str = ""
 
     def answer(self, path: str, authorization: str) -> tuple[int, dict[str, str], bytes]:
@@ -40,7 +43,9 @@ class HubServer:
             return 404, {"X-Error-Code": "RepoNotFound"}, b"{}"
         if revision not in ("", "main", "v1"):
             return 404, {"X-Error-Code": "RevisionNotFound"}, b"{}"
-        siblings = [{"rfilename": file.name} for file in sorted(self.files.iterdir())]
+        siblings = [
+            {"rfilename": file.name, "size": file.stat().st_size} for file in sorted(self.files.iterdir())
+        ]
         return 200, {}, json.dumps({"id": repository, "sha": COMMIT, "siblings": siblings}).encode()
 
     def _file(self, path: str) -> tuple[int, dict[str, str], bytes]:
@@ -64,7 +69,10 @@ def serving(files: Path) -> Iterator[HubServer]:
             status, headers, body = hub.answer(
                 self.path.partition("?")[0], self.headers["Authorization"] or ""
             )
-            if status == 200 and (asked := self.headers["Range"]):
+            asked = self.headers["Range"]
+            if asked and self.path.endswith(".safetensors"):
+                hub.headers_read.append(asked)
+            if status == 200 and asked and not hub.ignores_ranges:
                 start, end = asked.removeprefix("bytes=").split("-")
                 status, body = 206, body[int(start) : int(end) + 1]
             self.send_response(status)

@@ -24,6 +24,25 @@ def test_a_folder_s_facts_are_its_config_and_the_bytes_of_its_tensors(tmp_path: 
     assert facts["revision"] == ""
 
 
+def test_tensors_are_stored_by_pattern(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model")
+    write_shard(folder, "model.safetensors", *(f"model.layers.{layer}.w.weight" for layer in range(40)))
+    facts = inspect_folder(tmp_path, "model", SOURCE)
+    assert facts["tensors"] == [["model.layers.{}.w.weight", "F16", [4, 8], [[0, 39]], 1]]
+
+
+def test_a_header_in_another_spelling_says_the_same(tmp_path: Path) -> None:
+    entry = {"dtype": "F16", "shape": [2, 3], "data_offsets": [0, 12]}
+    found = []
+    for name, separators in (("compact", (",", ":")), ("spaced", (", ", ": "))):
+        folder = write_model(tmp_path / name)
+        header = json.dumps({"__metadata__": {"dtype": "F16"}, "a": entry}, separators=separators).encode()
+        data = len(header).to_bytes(8, "little") + header + bytes(12)
+        (folder / "model.safetensors").write_bytes(data)
+        found.append(inspect_folder(tmp_path, name, SOURCE))
+    assert found[0] == found[1]
+
+
 def test_only_the_shards_of_the_index_count(tmp_path: Path) -> None:
     write_sharded_model(tmp_path / "model")
     assert inspect_folder(tmp_path, "model", SOURCE)["weightBytes"] == 2 * TENSOR_BYTES
@@ -92,6 +111,40 @@ def _with_a_broken_header(folder: Path) -> None:
 def _with_an_unknown_entry(folder: Path) -> None:
     header = json.dumps({"a": {"dtype": "F16"}}).encode()
     (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+
+
+def _header(folder: Path, entries: object) -> None:
+    header = json.dumps(entries).encode()
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+
+
+def _with_a_negative_shape(folder: Path) -> None:
+    _header(folder, {"a": {"dtype": "F16", "shape": [-1], "data_offsets": [0, 2]}})
+
+
+def _with_an_absurd_shape(folder: Path) -> None:
+    _header(folder, {"a": {"dtype": "F16", "shape": [1 << 40, 1 << 40], "data_offsets": [0, 2]}})
+
+
+def _with_an_unknown_type(folder: Path) -> None:
+    _header(folder, {"a": {"dtype": "F12", "shape": [1], "data_offsets": [0, 2]}})
+
+
+def _with_a_size_that_is_not_its_shape_s(folder: Path) -> None:
+    _header(folder, {"a": {"dtype": "F16", "shape": [4], "data_offsets": [0, 2]}})
+
+
+def _with_a_config_of_a_gigabyte(folder: Path) -> None:
+    with (folder / "config.json").open("wb") as file:
+        file.truncate(1 << 30)
+
+
+def _with_an_index_of_numbers(folder: Path) -> None:
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": 1}}')
+
+
+def _with_an_index_that_leaves_the_folder(folder: Path) -> None:
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "../other.safetensors"}}')
 
 
 def _without_tensors(folder: Path) -> None:
@@ -170,6 +223,43 @@ def _with_an_index_of_nothing(folder: Path) -> None:
             _with_an_unknown_entry,
             "model.safetensors: its header describes a in no known way",
             id="a header of another shape",
+        ),
+        pytest.param(
+            _with_a_negative_shape,
+            "model.safetensors: its header describes a in no known way",
+            id="a negative size",
+        ),
+        pytest.param(
+            _with_an_absurd_shape,
+            "model.safetensors: its header gives a the shape [1099511627776, 1099511627776], "
+            "which is out of bounds",
+            id="an absurd size",
+        ),
+        pytest.param(
+            _with_an_unknown_type,
+            "model.safetensors: a is of type F12, expected one of F64, I64, U64, C64, F32, I32, U32, F16, "
+            "BF16, I16, U16, F8_E4M3, F8_E5M2, F8_E8M0, I8, U8, BOOL, F6_E2M3, F6_E3M2, F4",
+            id="a type that nobody knows",
+        ),
+        pytest.param(
+            _with_a_size_that_is_not_its_shape_s,
+            "model.safetensors: its header gives a 2 bytes, expected 8 for its shape and F16; copy it again",
+            id="a size that is not its shape's",
+        ),
+        pytest.param(
+            _with_a_config_of_a_gigabyte,
+            "config.json has 1,073,741,824 bytes, expected at most 8,388,608; is it the right file?",
+            id="a config of a gigabyte",
+        ),
+        pytest.param(
+            _with_an_index_of_numbers,
+            "model.safetensors.index.json names 1, expected a file beside it",
+            id="an index of numbers",
+        ),
+        pytest.param(
+            _with_an_index_that_leaves_the_folder,
+            "model.safetensors.index.json names '../other.safetensors', expected a file beside it",
+            id="an index that leaves the folder",
         ),
         pytest.param(_without_tensors, "model.safetensors holds no tensors", id="a file without tensors"),
     ],

@@ -13,7 +13,7 @@ from tertium.core.errors import Retryable, Terminal
 from tertium.loader.folder import inspect_folder
 from tertium.loader.hub import Hub, inspect_hub
 from tests.loader.hub_server import COMMIT, REPOSITORY, TOKEN, HubServer, serving
-from tests.loader.models import CONFIG, TENSOR_BYTES, write_model, write_sharded_model
+from tests.loader.models import CONFIG, TENSOR_BYTES, write_model, write_shard, write_sharded_model
 
 
 @pytest.fixture
@@ -36,6 +36,48 @@ def test_a_repository_s_facts_are_those_of_its_files_at_the_resolved_commit(
 def test_only_the_shards_of_the_index_count(server: HubServer, tmp_path: Path) -> None:
     server.files = write_sharded_model(tmp_path / "sharded")
     assert inspect_hub(Hub(endpoint=server.url), REPOSITORY, None)["weightBytes"] == 2 * TENSOR_BYTES
+
+
+def test_a_shard_is_asked_once_and_for_its_header_only(server: HubServer, tmp_path: Path) -> None:
+    server.files = write_sharded_model(tmp_path / "sharded")
+    inspect_hub(Hub(endpoint=server.url), REPOSITORY, None)
+    assert server.headers_read == ["bytes=0-231", "bytes=0-231"]
+
+
+def test_a_header_that_is_longer_than_usual_is_asked_for_again(server: HubServer, tmp_path: Path) -> None:
+    server.files = write_sharded_model(tmp_path / "sharded")
+    name = "x" * 400
+    write_shard(server.files, "model-1.safetensors", name)
+    facts = inspect_hub(Hub(endpoint=server.url), REPOSITORY, None)
+    assert facts["weightBytes"] == 2 * TENSOR_BYTES
+    assert len(server.headers_read) == 3
+
+
+def test_a_hub_that_ignores_ranges_is_read_all_the_same(server: HubServer) -> None:
+    server.ignores_ranges = True
+    assert inspect_hub(Hub(endpoint=server.url), REPOSITORY, None)["weightBytes"] == 2 * TENSOR_BYTES
+
+
+def test_an_index_that_names_absent_shards_is_refused(server: HubServer, tmp_path: Path) -> None:
+    server.files = write_sharded_model(tmp_path / "sharded")
+    (server.files / "model-2.safetensors").unlink()
+    with pytest.raises(Terminal) as refused:
+        inspect_hub(Hub(endpoint=server.url), REPOSITORY, None)
+    assert str(refused.value) == (
+        "hf://org/name: model.safetensors.index.json names model-2.safetensors, "
+        "which the repository does not hold; choose another revision"
+    )
+
+
+def test_a_config_of_a_gigabyte_is_not_downloaded(server: HubServer) -> None:
+    with (server.files / "config.json").open("wb") as file:
+        file.truncate(1 << 30)
+    with pytest.raises(Terminal) as refused:
+        inspect_hub(Hub(endpoint=server.url), REPOSITORY, None)
+    assert str(refused.value) == (
+        "hf://org/name: config.json has 1,073,741,824 bytes, expected at most 8,388,608; "
+        "is it the right file?"
+    )
 
 
 def test_the_token_opens_a_private_repository(server: HubServer) -> None:
@@ -119,7 +161,7 @@ def test_an_incomplete_repository_says_what_there_is(server: HubServer, removed:
 def test_a_broken_header_is_named(server: HubServer) -> None:
     (server.files / "model.safetensors").write_bytes((5).to_bytes(8, "little") + b"hello")
     with pytest.raises(
-        Terminal, match=r"^hf://org/name: a safetensors header cannot be read: .*model\.safetensors"
+        Terminal, match=r"^hf://org/name: model\.safetensors: its header is not JSON: Expecting value"
     ):
         inspect_hub(Hub(endpoint=server.url), REPOSITORY, None)
 

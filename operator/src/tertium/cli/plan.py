@@ -1,127 +1,176 @@
-"""`tertium plan`: the minimum world size of a model, without a cluster.
+"""`tertium plan`: the minimum world size of a model, without a cluster and without a GPU.
 
-Exit codes: 0 a plan was found, 1 refused, 2 bad input.
+This file knows the command line; what is planned comes from `plan_subject`, what is printed from
+`plan_table` and `plan_answer`, many models at once from `plan_batch`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
-from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import yaml
-from pydantic import ValidationError
 
-from tertium.api.conditions import Reason
-from tertium.api.v1alpha1 import LLMDeploymentSpec
-from tertium.cli.inspect import hub_of_environment
-from tertium.core.errors import Terminal
-from tertium.core.planner import GpuPool, ModelFacts, Refused, Sizing, size
-from tertium.core.source import HubSource, parse_source
-from tertium.loader.folder import inspect_folder
-from tertium.loader.hub import inspect_hub
+from tertium.cli import plan_batch, plan_table
+from tertium.cli.plan_answer import bad, outcome_answer
+from tertium.cli.plan_subject import read_subject
+from tertium.core.planner import DEFAULT_ENGINE_VERSION, Refused, search
 
-_GPU: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*):([1-9][0-9]{0,8})")
+DOES_NOT_FIT: Final = 3
+
+_EPILOG: Final = """\
+exit codes:
+  0  it fits (with --batch: every row has its verdict)
+  2  bad input: one sentence on standard error says what (with --batch: in some row)
+  3  it does not fit
+
+examples:
+  tertium plan Qwen/Qwen3-8B --gpu NVIDIA-L4 --context 16384
+  tertium plan ./my-model --gpu L40S:46068 --gpu H100 --gpus-per-node 4
+  tertium plan ./only-a-config --weight-bytes 16060522496 --gpu A100-40GB -o json
+  tertium plan -f llmdeployment.yaml        # a gate for manifests: needs no cluster
+  tertium plan --batch rows.jsonl -o jsonl
+"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    parser.add_argument("model", nargs="?", type=Path, metavar="MODEL_DIR", help="folder of a model")
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EPILOG
+    parser.add_argument(
+        "model",
+        nargs="?",
+        metavar="MODEL",
+        help="a model of the hub (ORG/NAME or hf://ORG/NAME), of a bucket (s3://BUCKET/PATH), or a local "
+        "folder; config.json is enough there, with --weight-bytes or an index that tells total_size",
+    )
     parser.add_argument(
         "-f",
         "--file",
         type=Path,
         metavar="FILE",
-        help="an LLMDeployment; its model is read unless MODEL_DIR is given",
+        help="plan for this LLMDeployment: its model (unless MODEL is given), capacity, accelerators, "
+        "parallelism and precision; the flags below go before what it says",
     )
     parser.add_argument(
+        "--batch",
+        type=Path,
+        metavar="ROWS",
+        help="judge many: a JSON object a line in, a verdict a line out; - is standard input",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        choices=("table", "json", "yaml", "jsonl"),
+        help="default: table, with --batch jsonl; jsonl goes with --batch only",
+    )
+    _configure_gpus(parser.add_argument_group("GPUs"))
+    _configure_load(parser.add_argument_group("what one replica must hold"))
+    _configure_engine(parser.add_argument_group("engine"))
+
+
+def _configure_gpus(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--gpu",
         action="append",
-        required=True,
-        metavar="PRODUCT:MIB",
-        help="a GPU the cluster has and its memory in MiB, as in NVIDIA-L4:23034; may be repeated",
+        default=[],
+        metavar="NAME[:MIB]",
+        help="a GPU to plan for, with its memory as nvidia-smi and node labels show it unless it is a known "
+        "one, as in NVIDIA-L4 or My-GPU:23034; repeat it for more; default: the accelerators of FILE, else "
+        "every GPU that is known",
     )
-    parser.add_argument("--gpus-per-node", type=int, default=8, metavar="N", help="default: %(default)s")
-    parser.add_argument(
-        "-o", "--output", choices=("table", "json"), default="table", help="default: %(default)s"
+    group.add_argument(
+        "--gpus-per-node", type=count, default=8, metavar="N", help="GPUs of one node (default: %(default)s)"
+    )
+    group.add_argument(
+        "--tensor-parallel", type=count, metavar="N", help="pin the GPUs a layer is split over"
+    )
+    group.add_argument("--pipeline-parallel", type=count, metavar="N", help="pin the stages of layers")
+
+
+def _configure_load(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--context", type=count, metavar="N", help="tokens of one sequence (default: 8192)")
+    group.add_argument(
+        "--concurrency", type=count, metavar="N", help="sequences at the same time (default: 64)"
+    )
+    group.add_argument(
+        "--kv-cache",
+        choices=("auto", "fp8IfNeeded", "fp8"),
+        help="precision of the KV cache (default: auto, the model's own)",
+    )
+    group.add_argument(
+        "--weight-bytes",
+        type=count,
+        metavar="N",
+        help="size of the weights, instead of reading their headers",
+    )
+
+
+def _configure_engine(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--max-num-seqs", type=count, metavar="N", help="the engine's flag (default: the concurrency)"
+    )
+    group.add_argument(
+        "--max-num-batched-tokens", type=count, metavar="N", help="the engine's flag (default: its own)"
+    )
+    group.add_argument(
+        "--gpu-memory-utilization",
+        type=hundredths,
+        metavar="X",
+        help="share of the memory the engine may take, as in 0.92 (default: the engine's own)",
+    )
+    group.add_argument("--enforce-eager", action="store_true", help="no CUDA graphs")
+    group.add_argument(
+        "--vllm-version", default=DEFAULT_ENGINE_VERSION, metavar="V", help="default: %(default)s"
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Plan and print. Raises Terminal for bad input."""
-    if args.gpus_per_node < 1:
-        raise _bad(f"--gpus-per-node: {args.gpus_per_node} is less than 1")
-    if args.model is None and args.file is None:
-        raise _bad("what to plan for is missing; give MODEL_DIR, or -f with an LLMDeployment")
-    pools = [_pool(text, args.gpus_per_node) for text in args.gpu]
-    spec = _spec(args.file)
-    outcome = size(ModelFacts.parse(_facts(args.model, spec)), pools, spec)
-    sys.stdout.write(_as_json(outcome) if args.output == "json" else _as_table(outcome))
-    return 1 if isinstance(outcome, Refused) else 0
+    if args.batch is not None:
+        return _run_batch(args)
+    if args.output == "jsonl":
+        raise bad("-o jsonl goes with --batch; use -o json for one model")
+    subject = read_subject(args)
+    outcome = search(subject.facts, subject.pools, subject.request, ordered=subject.ordered)
+    if args.output == "json":
+        sys.stdout.write(json.dumps(outcome_answer(outcome), ensure_ascii=False) + "\n")
+    elif args.output == "yaml":
+        sys.stdout.write(yaml.safe_dump(outcome_answer(outcome), sort_keys=False, allow_unicode=True))
+    else:
+        sys.stdout.write(plan_table.render(subject, outcome, colour=plan_table.wants_colour(sys.stdout)))
+    return DOES_NOT_FIT if isinstance(outcome, Refused) else 0
 
 
-def _pool(text: str, gpus_per_node: int) -> GpuPool:
-    match = _GPU.fullmatch(text)
-    if match is None:
-        raise _bad(f"--gpu: {text!r} is not PRODUCT:MIB, as in NVIDIA-L4:23034")
-    return GpuPool(product=match[1], memory_mebibytes=int(match[2]), gpus_per_node=gpus_per_node)
+def _run_batch(args: argparse.Namespace) -> int:
+    if args.model is not None or args.file is not None:
+        raise bad("--batch takes its models from ROWS; leave out MODEL and -f")
+    if args.output not in (None, "jsonl"):
+        raise bad(f"-o {args.output} does not go with --batch; its answers are jsonl")
+    return plan_batch.run(args.batch, sys.stdin, sys.stdout)
 
 
-def _spec(file: Path | None) -> LLMDeploymentSpec:
-    if file is None:
-        return LLMDeploymentSpec.model_validate({"model": {"source": "pvc://folder/model"}})
+def count(text: str) -> int:
+    """Read a whole number of at least 1."""
     try:
-        document = yaml.safe_load(file.read_text(encoding="utf-8"))
-        return LLMDeploymentSpec.model_validate(document["spec"])
-    except OSError as error:
-        raise _bad(f"{file}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise _bad(f"{file} is not YAML: {error}") from error
-    except (KeyError, TypeError) as error:
-        raise _bad(f"{file} holds no LLMDeployment: there is no spec") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in ("spec", *first["loc"]))
-        raise _bad(f"{file}: {where}: {first['msg']}") from error
+        number = int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from error
+    if not 1 <= number <= 1 << 62:
+        raise argparse.ArgumentTypeError(f"{number} is not between 1 and 2^62")
+    return number
 
 
-def _facts(folder: Path | None, spec: LLMDeploymentSpec) -> Mapping[str, Any]:
-    if folder is not None:
-        return inspect_folder(folder.parent, folder.name, str(folder))
-    source = parse_source(spec.model.source)
-    if isinstance(source, HubSource):
-        return inspect_hub(hub_of_environment(), source.repository, spec.model.revision)
-    raise _bad(f"{source} is inside a cluster; give the model's folder as MODEL_DIR")
-
-
-def _as_json(outcome: Sizing | Refused) -> str:
-    if isinstance(outcome, Refused):
-        return json.dumps({"refused": {"reason": outcome.reason, "message": outcome.message}}) + "\n"
-    return json.dumps({"plan": outcome.status().model_dump(by_alias=True)}) + "\n"
-
-
-def _as_table(outcome: Sizing | Refused) -> str:
-    if isinstance(outcome, Refused):
-        return f"{outcome.reason}: {outcome.message}\n"
-    memory = outcome.memory
-    rows = [
-        ("accelerator", outcome.accelerator),
-        ("GPUs per replica", str(outcome.gpus_per_replica)),
-        ("tensor parallel size", str(outcome.tensor_parallel_size)),
-        ("memory per GPU", f"{memory.total:,} MiB, {memory.budget:,} usable"),
-        ("  weights", f"{memory.weights:,} MiB"),
-        ("  overhead", f"{memory.overhead:,} MiB"),
-        ("  KV cache", f"{memory.kv_cache:,} MiB"),
-        ("  headroom", f"{memory.headroom:,} MiB"),
-        ("flags", " ".join(outcome.flags)),
-        ("why", outcome.why),
-    ]
-    return "".join(f"{name:<22}{value}\n" for name, value in rows)
-
-
-def _bad(message: str) -> Terminal:
-    return Terminal(Reason.INVALID, message)
+def hundredths(text: str) -> int:
+    """Read a share as hundredths; what is finer than one of them is dropped, as the flag would round it."""
+    try:
+        share = Decimal(text)
+    except InvalidOperation as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from error
+    if share.is_nan() or not Decimal("0.01") <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0.01 and 1")
+    return int(share * 100)

@@ -4,36 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from tertium.api.conditions import Reason
 from tertium.core.errors import Terminal
+from tertium.core.planner.tensors import Tensor, encode, group
 
 Facts: TypeAlias = Mapping[str, Any]
 
 INDEX: Final = "model.safetensors.index.json"
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Tensor:
-    """One tensor of a safetensors file."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    size_bytes: int
+MOST_CONFIG_BYTES: Final = 8 << 20
+MOST_INDEX_BYTES: Final = 256 << 20
 
 
 def facts_of(config: Mapping[str, Any], tensors: Iterable[Tensor], *, revision: str = "") -> Facts:
-    """Return the facts. The digest covers config and tensor list: what the plan depends on."""
-    ordered = sorted(tensors)
-    described = [[tensor.name, tensor.dtype, list(tensor.shape), tensor.size_bytes] for tensor in ordered]
-    canonical = json.dumps([config, described], sort_keys=True, separators=(",", ":"))
+    """Return the facts. The digest covers config and tensors: what the plan depends on.
+
+    Tensors are stored by pattern: a mixture of experts has tens of thousands, a ConfigMap holds 1 MiB.
+    """
+    groups = group(tensors)
+    stored = encode(groups)
+    canonical = json.dumps([config, stored], sort_keys=True, separators=(",", ":"))
     return {
         "config": config,
-        "weightBytes": sum(tensor.size_bytes for tensor in ordered),
+        "weightBytes": sum(one.total_bytes for one in groups),
+        "tensors": stored,
         "revision": revision,
         "digest": f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}",
     }
@@ -44,26 +41,38 @@ def read_config(text: str, where: str) -> Mapping[str, Any]:
     return read_object(text, f"{where}: config.json")
 
 
-def shards_of(index: str, where: str) -> list[str]:
-    """Return the files an index names: what the engine loads, whatever else lies beside them.
+def shards_of(index: str, where: str) -> dict[str, int]:
+    """Return the files an index names, each with how many tensors it holds: what the engine loads.
 
     Raises Terminal when it is no such index.
     """
     weights = read_object(index, f"{where}: {INDEX}").get("weight_map")
     if not isinstance(weights, dict) or not weights:
         raise failed(f"{where}: {INDEX} has no weight_map")
-    return sorted({str(name) for name in weights.values()})
+    try:
+        shards = Counter(weights.values())
+    except TypeError:
+        raise failed(f"{where}: {INDEX} has a weight_map whose values are no file names") from None
+    for name in shards:
+        if not isinstance(name, str) or not _is_file_name(name):
+            raise failed(f"{where}: {INDEX} names {name!r}, expected a file beside it")
+    return dict(sorted(shards.items()))
 
 
 def read_object(text: str, what: str) -> Mapping[str, Any]:
     """Parse a JSON object. Raises Terminal, naming `what`."""
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise failed(f"{what} is not JSON: {error}") from error
     if not isinstance(document, dict):
         raise failed(f"{what} holds a {type(document).__name__}, expected an object")
     return document
+
+
+def too_large(what: str, size_bytes: int, most: int) -> Terminal:
+    """A file that is far larger than such files are, so that it is not read into memory."""
+    return failed(f"{what} has {size_bytes:,} bytes, expected at most {most:,}; is it the right file?")
 
 
 def failed(message: str) -> Terminal:
@@ -81,3 +90,7 @@ def listing(names: Iterable[str], limit: int = 8) -> str:
     ordered = sorted(names)
     more = f" and {len(ordered) - limit} more" if len(ordered) > limit else ""
     return f"{', '.join(ordered[:limit])}{more}" if ordered else "nothing"
+
+
+def _is_file_name(name: str) -> bool:
+    return bool(name) and not name.startswith("/") and ".." not in name.split("/")

@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
-from tertium.loader.facts import INDEX, Facts, facts_of, failed, listing, not_found, read_config, shards_of
+from tertium.loader.facts import (
+    INDEX,
+    MOST_CONFIG_BYTES,
+    MOST_INDEX_BYTES,
+    Facts,
+    facts_of,
+    failed,
+    listing,
+    not_found,
+    read_config,
+    shards_of,
+    too_large,
+)
 from tertium.loader.safetensors import read_tensors
 
 
@@ -20,16 +33,16 @@ def inspect_folder(root: Path, path: str, source: str) -> Facts:
         if not folder.is_dir():
             raise not_found(f"{source}: there is no folder {part}; in its place there is {_names(parent)}")
     try:
-        config = read_config(_text(folder, "config.json", source), source)
-        tensors = [tensor for file in _weight_files(folder, source) for tensor in read_tensors(file, source)]
+        config = read_config(_text(folder, "config.json", source, MOST_CONFIG_BYTES), source)
+        shards = list(_weight_files(folder, source))
+        return facts_of(config, chain.from_iterable(read_tensors(file, source) for file in shards))
     except OSError as error:
         raise failed(f"{source}: cannot read {error.filename}: {error.strerror}") from error
-    return facts_of(config, tensors)
 
 
 def _weight_files(folder: Path, source: str) -> Iterator[Path]:
     if (folder / INDEX).is_file():
-        names = shards_of(_text(folder, INDEX, source), source)
+        names = list(shards_of(_text(folder, INDEX, source, MOST_INDEX_BYTES), source))
         for name in names:
             if not (folder / name).is_file():
                 raise failed(f"{source}: {INDEX} names {name}, which is not there; copy the model again")
@@ -43,9 +56,12 @@ def _weight_files(folder: Path, source: str) -> Iterator[Path]:
     yield from (folder / name for name in names)
 
 
-def _text(folder: Path, name: str, source: str) -> str:
+def _text(folder: Path, name: str, source: str, most: int) -> str:
     if not (folder / name).is_file():
         raise failed(f"{source}: there is no {name}; the folder holds {_names(folder)}")
+    size_bytes = (folder / name).stat().st_size
+    if size_bytes > most:
+        raise too_large(f"{source}: {name}", size_bytes, most)
     return (folder / name).read_text(encoding="utf-8", errors="replace")
 
 

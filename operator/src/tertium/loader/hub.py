@@ -12,28 +12,37 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import PARTIAL_CONTENT
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tertium.core.errors import Retryable
+from tertium.core.planner.tensors import Tensor
 from tertium.loader.facts import (
     INDEX,
+    MOST_CONFIG_BYTES,
+    MOST_INDEX_BYTES,
     Facts,
-    Tensor,
     facts_of,
     failed,
     listing,
     not_found,
     read_config,
     shards_of,
+    too_large,
 )
+from tertium.loader.safetensors import PREFIX_BYTES, header_bytes, tensors_of
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 DEFAULT_ENDPOINT: Final = "https://huggingface.co"
 _TIMEOUT_SECONDS: Final = 20
-_PARALLEL_HEADERS: Final = 8
+_PARALLEL_HEADERS: Final = 16
+# A header describes each tensor in its name and about a hundred bytes; asking for a little more than that
+# gets it in one answer. Without an index the number of tensors is unknown.
+_ENTRY_BYTES: Final = 224
+_FIRST_BYTES: Final = 256 << 10
 _CREDENTIALS: Final = (
     "set spec.model.credentialsSecretRef to a Secret whose key `token` holds a token that may read it"
 )
@@ -67,47 +76,82 @@ class _Repository:
     """One repository at one commit."""
 
     def __init__(self, api: HfApi, name: str, revision: str | None, scratch: Path) -> None:
-        info = api.model_info(name, revision=revision, timeout=_TIMEOUT_SECONDS)
+        info = api.model_info(name, revision=revision, files_metadata=True, timeout=_TIMEOUT_SECONDS)
         self._api, self._name, self._scratch = api, name, scratch
         self._commit = info.sha or ""
-        self._files = [file.rfilename for file in info.siblings or ()]
+        self._sizes = {file.rfilename: file.size for file in info.siblings or ()}
         self._source = f"hf://{name}"
 
     def facts(self) -> Facts:
-        if "config.json" not in self._files:
+        if "config.json" not in self._sizes:
             raise failed(
-                f"{self._source}: there is no config.json; the repository holds {listing(self._files)}"
+                f"{self._source}: there is no config.json; the repository holds {listing(self._sizes)}"
             )
-        config = read_config(self._text("config.json"), self._source)
+        config = read_config(self._text("config.json", MOST_CONFIG_BYTES), self._source)
         with ThreadPoolExecutor(_PARALLEL_HEADERS) as pool:
-            tensors = [tensor for found in pool.map(self._tensors, self._weight_files()) for tensor in found]
+            files = self._weight_files()
+            tensors = [
+                tensor for found in pool.map(lambda file: self._tensors(*file), files) for tensor in found
+            ]
         return facts_of(config, tensors, revision=self._commit)
 
-    def _weight_files(self) -> Sequence[str]:
-        if INDEX in self._files:
-            return shards_of(self._text(INDEX), self._source)
-        names = [name for name in self._files if name.endswith(".safetensors") and "/" not in name]
-        if not names:
+    def _weight_files(self) -> Sequence[tuple[str, int]]:
+        """Return each file with the bytes that its header should fit into."""
+        if INDEX in self._sizes:
+            shards = shards_of(self._text(INDEX, MOST_INDEX_BYTES), self._source)
+            missing = [name for name in shards if name not in self._sizes]
+            if missing:
+                raise failed(
+                    f"{self._source}: {INDEX} names {listing(missing)}, which the repository does not hold; "
+                    "choose another revision"
+                )
+            return [(name, PREFIX_BYTES + count * _ENTRY_BYTES) for name, count in shards.items()]
+        found = [name for name in self._sizes if name.endswith(".safetensors") and "/" not in name]
+        if not found:
             raise failed(
                 f"{self._source}: there are no safetensors weights; the repository holds "
-                f"{listing(self._files)}. Choose one that has them"
+                f"{listing(self._sizes)}. Choose one that has them"
             )
-        return names
+        return [(name, _FIRST_BYTES) for name in found]
 
-    def _text(self, name: str) -> str:
+    def _text(self, name: str, most: int) -> str:
+        size_bytes = self._sizes[name]
+        if size_bytes is not None and size_bytes > most:
+            raise too_large(f"{self._source}: {name}", size_bytes, most)
         path = self._api.hf_hub_download(
             self._name, name, revision=self._commit, cache_dir=self._scratch, etag_timeout=_TIMEOUT_SECONDS
         )
         return Path(path).read_text(encoding="utf-8", errors="replace")
 
-    def _tensors(self, file: str) -> Sequence[Tensor]:
-        header = self._api.parse_safetensors_file_metadata(
-            self._name, file, revision=self._commit, timeout=_TIMEOUT_SECONDS
+    def _tensors(self, file: str, guess: int) -> Sequence[Tensor]:
+        what = f"{self._source}: {file}"
+        start = self._read(file, 0, guess)
+        end = PREFIX_BYTES + header_bytes(start, what)
+        if end > len(start):
+            start += self._read(file, len(start), end)
+        file_bytes = self._sizes[file]
+        data_bytes = None if file_bytes is None else file_bytes - end
+        return tensors_of(start[PREFIX_BYTES:end], what, data_bytes)
+
+    def _read(self, file: str, start: int, end: int) -> bytes:
+        """Read a range of a file; a server that ignores ranges is cut off at the end of it."""
+        from huggingface_hub import get_session, hf_hub_url  # noqa: PLC0415
+        from huggingface_hub.utils import (  # type: ignore[attr-defined]  # noqa: PLC0415
+            build_hf_headers,
+            hf_raise_for_status,
         )
-        return [
-            Tensor(name, found.dtype, tuple(found.shape), found.data_offsets[1] - found.data_offsets[0])
-            for name, found in header.tensors.items()
-        ]
+
+        url = hf_hub_url(self._name, file, revision=self._commit, endpoint=self._api.endpoint)
+        headers = {**build_hf_headers(token=self._api.token), "Range": f"bytes={start}-{end - 1}"}
+        with get_session().stream("GET", url, headers=headers, timeout=_TIMEOUT_SECONDS) as response:
+            hf_raise_for_status(response)
+            found = bytearray()
+            skipped = 0 if response.status_code == PARTIAL_CONTENT else start
+            for chunk in response.iter_bytes():
+                found += chunk
+                if len(found) >= skipped + end - start:
+                    break
+        return bytes(found[skipped : skipped + end - start])
 
 
 @contextmanager
@@ -128,8 +172,6 @@ def _explained(hub: Hub, repository: str, revision: str | None) -> Iterator[None
         ) from error
     except errors.RevisionNotFoundError as error:
         raise not_found(f"spec.model.revision: {source} has no branch, tag or commit {revision!r}") from error
-    except errors.SafetensorsParsingError as error:
-        raise failed(f"{source}: a safetensors header cannot be read: {_first_line(error)}") from error
     except errors.HfHubHTTPError as error:
         raise _refused(source, endpoint, error.response.status_code, error) from error
     except (httpx.TransportError, errors.LocalEntryNotFoundError, ConnectionError, TimeoutError) as error:

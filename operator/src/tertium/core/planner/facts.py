@@ -1,160 +1,184 @@
-"""What the planner must know of a model, read from its config.json and the size of its weights.
+"""What the planner must know of a model: its geometry, its caches, its weights and how they are stored.
 
-Configs differ in spelling: the names of a field are tried in order, and the text part of a multimodal model
-is followed first. What cannot be sized is refused by name; nothing is guessed from the architecture's name.
+Facts come from an inspection (config.json and tensor headers), or from a config with the bytes of the
+weights, or from a config alone; each step down is an estimate where the one above is exact.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from tertium.api.conditions import Reason
 from tertium.core.errors import Terminal
+from tertium.core.planner.caches import Attention, Latent, Recurrent
+from tertium.core.planner.config import MOST_LAYERS, Config, unsizable
+from tertium.core.planner.families import DEFAULTS, ENCODERS, VERIFIED
+from tertium.core.planner.feedforward import FeedForward, feedforward_of
+from tertium.core.planner.geometry import Geometry, Layer, geometry
+from tertium.core.planner.layers import layers_of
+from tertium.core.planner.loading import ENCODER_PARTS, Model, Stored, absorbed_bytes, loaded
+from tertium.core.planner.positions import max_positions, rotary_bytes
+from tertium.core.planner.quantization import Quantization
+from tertium.core.planner.tensors import TensorGroup, decode
+from tertium.core.planner.weights import Layout, Part, stage_bytes
 
-_TEXT_PARTS: Final = ("text_config", "llm_config", "language_config", "thinker_config")
-
-_LAYERS: Final = ("num_hidden_layers", "n_layer", "num_layers")
-_HIDDEN: Final = ("hidden_size", "n_embd", "d_model")
-_HEADS: Final = ("num_attention_heads", "n_head", "num_heads")
-_KV_HEADS: Final = ("num_key_value_heads", "num_kv_heads", "multi_query_group_num")
-_HEAD_DIM: Final = ("head_dim", "attention_head_dim", "kv_channels")
-_INTERMEDIATE: Final = ("intermediate_size", "n_inner", "ffn_hidden_size")
-_POSITIONS: Final = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
-_EXPERTS: Final = ("num_local_experts", "num_experts", "n_routed_experts")
-
-# Fields that announce layers whose state is no KV cache (state-space, linear attention).
-_RECURRENT: Final = (
-    "linear_num_value_heads",
-    "linear_attn_config",
-    "hybrid_override_pattern",
-    "mamba_num_heads",
-    "mamba_n_heads",
-    "mamba_d_state",
-    "ssm_state_size",
-    "state_size",
-)
-# Rotary scalings whose max_position_embeddings is the scaled length already.
-_SCALED_ALREADY: Final = frozenset(
-    {"su", "longrope", "llama3", "yarn", "deepseek_yarn", "deepseek_llama_scaling"}
-)
+_MOST_WEIGHT_BYTES: Final = 1 << 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFacts:
-    """The geometry of a decoder and the size of its weights."""
+    """Everything of a model that a plan depends on."""
 
-    layers: int
-    hidden: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    intermediate: int
-    """Width of the widest feed-forward layer that is split over ranks."""
+    architecture: str
+    shape: Geometry
     vocabulary: int
     max_positions: int | None
     """Longest sequence the engine accepts for this model, in tokens; None: the config does not limit it."""
-    latent_bytes_per_token: int
-    """KV bytes of one token and layer under multi-head latent attention; 0 for ordinary attention."""
-    mixture_of_experts: bool
+    caches: tuple[Layer, ...]
+    """What every layer keeps of a sequence."""
+    feedforward: FeedForward
+    quantization: Quantization
+    parts: tuple[Part, ...]
+    layout: Layout
+    resident_bytes: int
+    """Tables of rotary positions: on every rank, beside the weights."""
+    absorbed_bytes: int
+    """Projections that latent attention keeps a second time, split over the ranks."""
+    latent_bytes: int
+    """One latent vector in 16 bits; 0 where attention is ordinary."""
+    has_encoder: bool
+    is_sparse: bool
+    generates: bool
+    """Whether it answers with tokens, and so samples and keeps a cache; encoders do not."""
     weight_bytes: int
-    """Bytes the weights take once loaded on one GPU."""
+    """Bytes of the weights that are loaded, over all ranks."""
+    unverified: str
+    """Why the arithmetic is a bound instead of an account; empty: it is one."""
     revision: str = ""
     digest: str = ""
 
     @classmethod
-    def parse(cls, facts: Mapping[str, Any] | str) -> ModelFacts:
-        """Read the facts an inspection found: `{"config": {...}, "weightBytes": N, ...}`, or its JSON text.
+    def parse(cls, document: Mapping[str, Any] | str) -> ModelFacts:
+        """Read what an inspection stored: `{"config": {...}, "weightBytes": N, "tensors": [...], ...}`.
 
-        Raises Terminal, naming the field, when something is missing or this planner cannot size it.
+        Raises Terminal, naming the field, when something is missing or out of bounds.
         """
-        document = json.loads(facts) if isinstance(facts, str) else facts
-        config = text_part(document["config"])
-        _refuse_unsizable(config)
-        layers = _need(config, _LAYERS)
-        heads = _need(config, _HEADS)
-        hidden = _need(config, _HIDDEN)
+        stored = _object(document)
+        config = stored.get("config")
+        if not isinstance(config, Mapping):
+            raise unsizable(f"it is a {type(config).__name__}, expected an object")
+        tensors = stored.get("tensors")
+        return cls.of(
+            config,
+            weight_bytes=stored.get("weightBytes"),
+            tensors=() if tensors is None else decode(tensors),
+            revision=str(stored.get("revision") or ""),
+            digest=str(stored.get("digest") or ""),
+        )
+
+    @classmethod
+    def of(
+        cls,
+        config: Mapping[str, Any],
+        *,
+        weight_bytes: int | None = None,
+        tensors: Sequence[TensorGroup] = (),
+        quantization: str | None = None,
+        revision: str = "",
+        digest: str = "",
+    ) -> ModelFacts:
+        """Combine a config with what is known of the weights.
+
+        `tensors` are exact. Without them `weight_bytes` scales what the config announces; without both the
+        config decides alone. `quantization` names the format of the weights where the config does not; if
+        the weights turn out to be of 16 bits, it is applied when they are loaded.
+        """
+        _check_weight_bytes(weight_bytes)
+        whole = Config(config)
+        text = whole.text_part()
+        kind = text.text("model_type")
+        if text is not whole:
+            text = text.with_defaults(DEFAULTS.get(kind, {}))
+        if text.flag("is_encoder_decoder"):
+            raise unsizable("is_encoder_decoder is true; only decoder and encoder models are supported")
+        shape = geometry(text)
+        if shape.layers > MOST_LAYERS:
+            raise unsizable(f"num_hidden_layers is {shape.layers}, expected at most {MOST_LAYERS}")
+        caches, doubt = layers_of(text, shape)
+        model = Model(
+            whole=whole,
+            text=text,
+            architecture=next(iter(whole.texts("architectures")), ""),
+            shape=shape,
+            feedforward=feedforward_of(text, shape.layers, shape.hidden),
+            layers=caches,
+            vocabulary=text.need("vocab_size", "padded_vocab_size"),
+        )
+        weights = loaded(model, Stored(tensors=tensors, weight_bytes=weight_bytes, quantization=quantization))
+        latents = {c for layer in caches for c in layer if isinstance(c, Latent) and c.width and c.quantized}
+        attends_both_ways = "is_causal" in text and not text.flag("is_causal")
+        generates = kind not in ENCODERS and not attends_both_ways
         return cls(
-            layers=layers,
-            hidden=hidden,
-            heads=heads,
-            kv_heads=_find(config, _KV_HEADS) or heads,
-            head_dim=_find(config, _HEAD_DIM) or hidden // heads,
-            intermediate=_find(config, _INTERMEDIATE) or 4 * hidden,
-            vocabulary=_need(config, ("vocab_size",)),
-            max_positions=_max_positions(config),
-            latent_bytes_per_token=_latent_bytes(config),
-            mixture_of_experts=(_find(config, _EXPERTS) or 0) > 1,
-            weight_bytes=_loaded_bytes(config, document["weightBytes"]),
-            revision=str(document.get("revision") or ""),
-            digest=str(document.get("digest") or ""),
+            architecture=model.architecture,
+            shape=shape,
+            vocabulary=model.vocabulary,
+            max_positions=max_positions(text),
+            caches=caches if generates else ((),) * shape.layers,
+            feedforward=model.feedforward,
+            quantization=weights.quantization,
+            parts=weights.parts,
+            layout=weights.layout,
+            resident_bytes=rotary_bytes(text, shape.head_width),
+            absorbed_bytes=absorbed_bytes(model),
+            latent_bytes=max((latent.token_bytes(1, 2) for latent in latents), default=0),
+            has_encoder=any(name in whole for name in ENCODER_PARTS),
+            is_sparse=any(latent.fixed for latent in latents),
+            generates=generates,
+            weight_bytes=sum(stage_bytes(weights.parts, weights.layout, 1, 1)),
+            unverified=doubt or _doubt(model.architecture),
+            revision=revision,
+            digest=digest,
+        )
+
+    @property
+    def attentions(self) -> tuple[Attention, ...]:
+        """The kinds of ordinary attention it has."""
+        found = dict.fromkeys(c for layer in self.caches for c in layer if isinstance(c, Attention))
+        return tuple(found)
+
+    @property
+    def recurrents(self) -> tuple[Recurrent, ...]:
+        """The kinds of recurrent state it has."""
+        found = dict.fromkeys(c for layer in self.caches for c in layer if isinstance(c, Recurrent))
+        return tuple(found)
+
+
+def _object(document: Mapping[str, Any] | str) -> Mapping[str, Any]:
+    try:
+        found = json.loads(document) if isinstance(document, str) else document
+    except ValueError as error:
+        raise Terminal(Reason.INSPECTION_FAILED, f"the stored facts are not JSON: {error}") from error
+    if not isinstance(found, Mapping):
+        kind = type(found).__name__
+        raise Terminal(Reason.INSPECTION_FAILED, f"the stored facts are a {kind}, expected an object")
+    return found
+
+
+def _check_weight_bytes(weight_bytes: object) -> None:
+    if weight_bytes is None:
+        return
+    whole = isinstance(weight_bytes, int) and not isinstance(weight_bytes, bool)
+    if not whole or not 0 < weight_bytes <= _MOST_WEIGHT_BYTES:  # type: ignore[operator]
+        raise Terminal(
+            Reason.INSPECTION_FAILED,
+            f"the weights take {weight_bytes!r} bytes, expected 1 to {_MOST_WEIGHT_BYTES}",
         )
 
 
-def text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the language model's part of a config; nested parts inherit `model_type` and the dtype."""
-    for name in _TEXT_PARTS:
-        nested = config.get(name)
-        if isinstance(nested, Mapping):
-            inherited = {key: config[key] for key in ("model_type", "torch_dtype", "dtype") if key in config}
-            return text_part({**inherited, **nested})
-    return config
-
-
-def _find(config: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
-    for name in names:
-        value = config.get(name)
-        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-            return value
-    return None
-
-
-def _need(config: Mapping[str, Any], names: tuple[str, ...]) -> int:
-    value = _find(config, names)
-    if value is None:
-        spellings = " or ".join(names)
-        raise _unsizable(f"{spellings} is missing; the planner needs it as a whole number")
-    return value
-
-
-def _refuse_unsizable(config: Mapping[str, Any]) -> None:
-    for name in _RECURRENT:
-        if config.get(name):
-            raise _unsizable(
-                f"{name} is set: models with state-space or linear-attention layers are not supported yet"
-            )
-    if config.get("is_encoder_decoder"):
-        raise _unsizable("is_encoder_decoder is true; only decoder models are supported")
-
-
-def _unsizable(what: str) -> Terminal:
-    return Terminal(Reason.INSPECTION_FAILED, f"cannot size the model from its config.json: {what}")
-
-
-def _max_positions(config: Mapping[str, Any]) -> int | None:
-    positions = _find(config, _POSITIONS)
-    if positions is None:
-        return None
-    scaling = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    kind = scaling.get("rope_type") or scaling.get("type")
-    factor = scaling.get("factor")
-    if isinstance(factor, int | float) and kind not in _SCALED_ALREADY:
-        positions = int(positions * factor)
-    return max(positions, _find(config, ("model_max_length",)) or 0)
-
-
-def _latent_bytes(config: Mapping[str, Any]) -> int:
-    rank = _find(config, ("kv_lora_rank",))
-    if rank is None:
-        return 0
-    latent = 2 * (rank + _need(config, ("qk_rope_head_dim",)))
-    # A sparse-attention indexer keeps its keys in FP8 with a 4-byte scale beside the latent.
-    return latent + _need(config, ("index_head_dim",)) + 4 if _find(config, ("index_topk",)) else latent
-
-
-def _loaded_bytes(config: Mapping[str, Any], stored: int) -> int:
-    # The engine's default loads float32 checkpoints in 16 bits.
-    dtype = str(config.get("dtype") or config.get("torch_dtype") or "")
-    return stored // 2 if dtype.removeprefix("torch.") == "float32" else stored
+def _doubt(architecture: str) -> str:
+    if architecture in VERIFIED:
+        return ""
+    return f"{architecture or 'an unnamed architecture'} was not compared with the engine's own arithmetic"

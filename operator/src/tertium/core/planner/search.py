@@ -1,161 +1,199 @@
-"""The search: for every GPU product that may be used, the smallest legal tensor parallel size that fits.
+"""The search: the fewest GPUs that hold one replica, cheaper concessions first.
 
-Accelerators named by the spec are tried in its order and the first that fits is taken. Otherwise all products
-of the cluster compete: fewest GPUs, then least memory.
+Tensor parallelism within a node comes first, pipeline stages within it next, stages over nodes last. Before a
+larger shape is taken, fewer sequences, an 8-bit KV cache where it is allowed, and fewer graphs are tried.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from tertium.api.conditions import Reason
-from tertium.api.v1alpha1 import LLMDeploymentSpec, MemoryPlan, PlanStatus
-from tertium.core.planner import constants, words
+from tertium.core.planner import offers, words
 from tertium.core.planner.facts import ModelFacts
 from tertium.core.planner.gpus import GpuPool
-from tertium.core.planner.legal import violation
-from tertium.core.planner.memory import Memory, batched_tokens, memory
-from tertium.core.planner.words import Trial
+from tertium.core.planner.judge import assess, sequences_of
+from tertium.core.planner.measured import Measured, Repair, measurement_key, repair_key
+from tertium.core.planner.outcome import Candidate, Refused, Sizing
+from tertium.core.planner.request import Request
+from tertium.core.planner.verdict import Label, Verdict
+
+_FEWEST_SEQUENCES = 8
+_FEWER_GRAPHS = (64, 8)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sizing:
-    """A plan that starts: the world size, the flags it rests on, and the arithmetic."""
+def search(
+    facts: ModelFacts,
+    pools: Sequence[GpuPool],
+    request: Request,
+    *,
+    ordered: bool = False,
+    measured: Mapping[str, Measured] | None = None,
+    repairs: Mapping[str, Repair] | None = None,
+) -> Sizing | Refused:
+    """Return the smallest world size that starts, or why there is none and what would work.
 
-    accelerator: str
-    tensor_parallel_size: int
-    memory: Memory
-    flags: tuple[str, ...]
-    why: str
-
-    @property
-    def gpus_per_replica(self) -> int:
-        """The world size."""
-        return self.tensor_parallel_size
-
-    def status(self) -> PlanStatus:
-        """Return the plan as the API shows it."""
-        return PlanStatus(
-            accelerator=self.accelerator,
-            gpus_per_replica=self.gpus_per_replica,
-            tensor_parallel_size=self.tensor_parallel_size,
-            memory_per_gpu=MemoryPlan(
-                total_mebibytes=self.memory.total,
-                weights_mebibytes=self.memory.weights,
-                overhead_mebibytes=self.memory.overhead,
-                kv_cache_mebibytes=self.memory.kv_cache,
-                headroom_mebibytes=self.memory.headroom,
-            ),
-            flags=self.flags,
-            why=self.why,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
-    """There is no plan: why, with the arithmetic, and what would work instead."""
-
-    reason: Reason
-    message: str
-
-
-def size(facts: ModelFacts, pools: Sequence[GpuPool], spec: LLMDeploymentSpec) -> Sizing | Refused:
-    """Return the smallest world size that holds one replica of `spec`, or why there is none.
-
-    A replica must hold one sequence of `capacity.contextTokens`: the engine refuses to start with less. More
-    sequences share what is left; `capacity.concurrentSequences` bounds how many the engine runs at once.
+    `ordered`: the first of `pools` that fits is taken; else the fewest GPUs, then the least memory.
     """
-    impossible = _impossible(facts, spec)
-    if impossible is not None:
-        return Refused(reason=Reason.INVALID, message=impossible)
-    allowed = _allowed(pools, spec)
-    if not allowed:
-        return Refused(reason=Reason.NO_ACCELERATOR, message=words.no_accelerator(pools, spec))
-    attempts = [(pool, _trials(facts, pool, spec)) for pool in allowed]
-    fitting = [(pool, trials) for pool, trials in attempts if trials and trials[-1].fits]
+    if not pools:
+        return Refused(reason=Reason.NO_ACCELERATOR, message=words.no_accelerator(pools, ()))
+    known, taught = measured or {}, repairs or {}
+    attempts = [(pool, _try_pool(facts, pool, request, known, taught)) for pool in pools]
+    candidates = tuple(Candidate(pool=pool, verdict=one) for pool, tried in attempts for one in tried)
+    fitting = [(pool, tried) for pool, tried in attempts if tried and tried[-1].fits]
     if not fitting:
-        return Refused(reason=Reason.DOES_NOT_FIT, message=_refusal(facts, attempts, spec))
-    pool, trials = fitting[0] if spec.accelerators else min(fitting, key=_cost)
-    passed_over = attempts[: attempts.index((pool, trials))] if spec.accelerators else []
-    return _sizing(pool, trials, spec, words.chosen(pool, trials, passed_over))
+        return _refused(facts, attempts, request, candidates)
+    pool, tried = fitting[0] if ordered else min(fitting, key=_cost)
+    passed_over = [other for other, _ in attempts[: attempts.index((pool, tried))]] if ordered else []
+    taught_words = offers.repaired(taught.get(repair_key(facts.digest, pool.product, request.engine_version)))
+    why = ". ".join([words.chosen(pool, tried, passed_over), *taught_words])
+    return Sizing(pool=pool, verdict=tried[-1], why=why, candidates=candidates)
 
 
-def _impossible(facts: ModelFacts, spec: LLMDeploymentSpec) -> str | None:
-    wanted, limit = spec.capacity.context_tokens, facts.max_positions
-    if limit is not None and wanted > limit:
-        return (
-            f"spec.capacity.contextTokens: {wanted:,} is more than the {limit:,} tokens this model takes; "
-            f"set it to {limit} or less"
-        )
-    pinned = spec.parallelism.tensor
-    broken = violation(facts, pinned) if pinned else None
-    if broken is None:
-        return None
-    legal = [tensor for tensor in range(1, 17) if violation(facts, tensor) is None]
-    return (
-        f"spec.parallelism.tensor: {pinned} is impossible for this model: {broken}; "
-        f"up to 16 GPUs it can be split over {words.either(legal)}"
+def _try_pool(
+    facts: ModelFacts,
+    pool: GpuPool,
+    request: Request,
+    measured: Mapping[str, Measured],
+    repairs: Mapping[str, Repair],
+) -> list[Verdict]:
+    """Try shapes in their order up to the first that fits."""
+    repair = repairs.get(repair_key(facts.digest, pool.product, request.engine_version))
+    wanted = request if repair is None else _repaired(pool, request, repair)
+    tried: list[Verdict] = []
+    for tensor, pipeline in _shapes(pool, wanted):
+        if tensor * pipeline >= wanted.least_gpus:
+            shape = _Shape(facts, pool, tensor, pipeline, measured)
+            tried.append(_best(shape, wanted))
+            if tried[-1].fits:
+                break
+    return tried
+
+
+def _repaired(pool: GpuPool, request: Request, repair: Repair) -> Request:
+    sequences = sequences_of(pool, request)
+    return replace(
+        request,
+        max_num_seqs=min(sequences, repair.max_num_seqs or sequences),
+        enforce_eager=request.enforce_eager or repair.enforce_eager,
+        least_gpus=max(request.least_gpus, repair.least_gpus),
     )
 
 
-def _allowed(pools: Sequence[GpuPool], spec: LLMDeploymentSpec) -> list[GpuPool]:
-    if not spec.accelerators:
-        return list(pools)
-    by_product = {pool.product: pool for pool in pools}
-    wanted = dict.fromkeys(accelerator.product for accelerator in spec.accelerators)
-    return [by_product[product] for product in wanted if product in by_product]
+def _shapes(pool: GpuPool, request: Request) -> Iterator[tuple[int, int]]:
+    """Shapes in the order they are tried; a pinned number is the only one of its kind."""
+    node = pool.gpus_per_node
+    tensors = range(1, node + 1) if request.tensor is None else (request.tensor,)
+    if request.pipeline is None or request.pipeline == 1:
+        yield from ((tensor, 1) for tensor in tensors if tensor <= node)
+    if request.pipeline == 1:
+        return
+    most = node * request.nodes
+    stages = range(2, most + 1) if request.pipeline is None else (request.pipeline,)
+    split = [(t, p) for p in stages for t in tensors if p > 1 and t <= node and t * p <= most]
+    placeable = [shape for shape in split if _placeable(pool, request, *shape)]
+    yield from sorted(placeable, key=lambda s: (pool.nodes_needed(*s), s[0] * s[1], s[1]))
 
 
-def _trials(facts: ModelFacts, pool: GpuPool, spec: LLMDeploymentSpec) -> list[Trial]:
-    """Try sizes up to what a node has, smallest first, up to the first that fits."""
-    pinned = spec.parallelism.tensor
-    trials: list[Trial] = []
-    for tensor in range(1, pool.gpus_per_node + 1) if pinned is None else (pinned,):
-        trials.append(_trial(facts, pool, tensor, spec))
-        if trials[-1].fits:
-            break
-    return trials
+def _placeable(pool: GpuPool, request: Request, tensor: int, pipeline: int) -> bool:
+    nodes = pool.nodes_needed(tensor, pipeline)
+    per_node = pipeline // nodes * tensor
+    return nodes <= request.nodes and (nodes == 1 or pool.nodes_with(per_node) >= nodes)
 
 
-def _trial(facts: ModelFacts, pool: GpuPool, tensor: int, spec: LLMDeploymentSpec) -> Trial:
-    broken = violation(facts, tensor)
-    if tensor > pool.gpus_per_node:
-        broken = f"no node has more than {pool.gpus_per_node}"
-    needs = memory(facts, pool, tensor, spec.capacity) if broken is None else None
-    return Trial(tensor=tensor, broken_rule=broken, memory=needs)
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """One shape on one product, and what is known of it."""
+
+    facts: ModelFacts
+    pool: GpuPool
+    tensor: int
+    pipeline: int
+    measured: Mapping[str, Measured]
+
+    def judge(self, request: Request) -> Verdict:
+        """Judge it by the model, and by what the engine measured with the same flags if it did."""
+        verdict = assess(self.facts, self.pool, request, self.tensor, self.pipeline)
+        if not self.measured or verdict.memory is None:
+            return verdict
+        key = measurement_key(self.facts.digest, self.pool.product, request.engine_version, verdict.flags)
+        seen = self.measured.get(key)
+        if seen is None:
+            return verdict
+        return assess(self.facts, self.pool, request, self.tensor, self.pipeline, measured=seen)
 
 
-def _refusal(
-    facts: ModelFacts, attempts: Sequence[tuple[GpuPool, Sequence[Trial]]], spec: LLMDeploymentSpec
-) -> str:
-    sentences = [words.attempt(pool, trials) for pool, trials in attempts]
-    if spec.parallelism.tensor is not None:
-        unpinned = spec.model_copy(update={"parallelism": type(spec.parallelism)()})
-        free = size(facts, [pool for pool, _ in attempts], unpinned)
-        if isinstance(free, Sizing):
-            works = f"spec.parallelism.tensor: {free.tensor_parallel_size} fits on {free.accelerator}"
-            return ". ".join([*sentences, works])
-    return ". ".join([*sentences, words.counter_offer(facts, attempts)])
+def _best(shape: _Shape, request: Request) -> Verdict:
+    """Return the verdict with the fewest concessions that fits, else the one without any."""
+    first = shape.judge(request)
+    if first.label is not Label.DOES_NOT_FIT:
+        return first
+    changed = list(_concessions(shape.pool, request))
+    if not changed or not shape.judge(changed[-1][0]).fits:
+        return first
+    for other, gave_up in changed:
+        verdict = shape.judge(other)
+        if verdict.fits:
+            return replace(verdict, gave_up=gave_up)
+    return first
 
 
-def _cost(attempt: tuple[GpuPool, Sequence[Trial]]) -> tuple[int, int, str]:
-    pool, trials = attempt
-    return (trials[-1].tensor, pool.memory_mebibytes, pool.product)
+def _concessions(pool: GpuPool, request: Request) -> Iterator[tuple[Request, tuple[str, ...]]]:
+    """What is given up before another GPU is taken, the least first; the last one gives up everything."""
+    asked = sequences_of(pool, request)
+    fewest = max(min(asked, _FEWEST_SEQUENCES), asked // 8)
+    fewer = [] if request.keep_seqs else [n for n in (asked // 2, asked // 4, asked // 8) if n >= fewest]
+    steps: list[tuple[int, tuple[str, ...]]] = [(n, (f"{n} sequences instead of {asked}",)) for n in fewer]
+    for sequences, words_of_it in steps:
+        yield replace(request, max_num_seqs=sequences), words_of_it
+    least: tuple[int, tuple[str, ...]] = steps[-1] if steps else (asked, ())
+    if request.kv_cache == "fp8IfNeeded":
+        for sequences, words_of_it in ((asked, ()), *steps):
+            changed = replace(request, max_num_seqs=sequences, kv_cache="fp8")
+            yield changed, (*words_of_it, "an 8-bit KV cache")
+        request = replace(request, kv_cache="fp8")
+        least = (least[0], (*least[1], "an 8-bit KV cache"))
+    if not request.enforce_eager:
+        for largest in _FEWER_GRAPHS:
+            if largest < (request.largest_graph or 2 * least[0]):
+                changed = replace(request, max_num_seqs=least[0], largest_graph=largest)
+                yield changed, (*least[1], f"CUDA graphs up to {largest} sequences only")
 
 
-def _sizing(pool: GpuPool, trials: Sequence[Trial], spec: LLMDeploymentSpec, why: str) -> Sizing:
-    found = trials[-1]
-    assert found.memory is not None
-    capacity = spec.capacity
-    # The engine's own defaults depend on the GPU and its version; the plan holds only for what it assumed.
-    flags = (
-        f"--tensor-parallel-size={found.tensor}",
-        f"--max-model-len={capacity.context_tokens}",
-        f"--max-num-seqs={capacity.concurrent_sequences}",
-        f"--max-num-batched-tokens={batched_tokens(pool, capacity)}",
-        f"--gpu-memory-utilization=0.{constants.UTILIZATION_HUNDREDTHS}",
+def _cost(attempt: tuple[GpuPool, Sequence[Verdict]]) -> tuple[int, int, str]:
+    pool, tried = attempt
+    return (tried[-1].gpus, pool.memory_mebibytes, pool.product)
+
+
+def _refused(
+    facts: ModelFacts,
+    attempts: Sequence[tuple[GpuPool, Sequence[Verdict]]],
+    request: Request,
+    candidates: tuple[Candidate, ...],
+) -> Refused:
+    verdicts = [candidate.verdict for candidate in candidates]
+    impossible = bool(verdicts) and not any(verdict.valid for verdict in verdicts)
+    sentences = [
+        words.attempt(pool, tried) if tried else offers.nothing_to_try(pool, request)
+        for pool, tried in attempts
+    ]
+    pools = [pool for pool, _ in attempts]
+    offer = offers.counter_offer(
+        facts, [(c.pool, c.verdict) for c in candidates], request, _free(facts, pools, request)
     )
-    return Sizing(
-        accelerator=pool.product, tensor_parallel_size=found.tensor, memory=found.memory, flags=flags, why=why
+    return Refused(
+        reason=Reason.INVALID if impossible else Reason.DOES_NOT_FIT,
+        message=words.refusal([*sentences, offer]),
+        candidates=candidates,
     )
+
+
+def _free(facts: ModelFacts, pools: Sequence[GpuPool], request: Request) -> str:
+    """Say what would fit if the user pinned nothing; empty where nothing is pinned or nothing fits."""
+    if request.tensor is None and request.pipeline is None:
+        return ""
+    found = search(facts, pools, replace(request, tensor=None, pipeline=None))
+    if isinstance(found, Refused):
+        return ""
+    return f"{words.shape(found.tensor_parallel_size, found.pipeline_parallel_size)} of {found.accelerator}"

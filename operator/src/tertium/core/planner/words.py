@@ -1,4 +1,4 @@
-"""The planner's sentences: the arithmetic of every size that was tried, and what would fit instead.
+"""The planner's sentences: verdicts, the arithmetic of every size that was tried, and what would fit instead.
 
 The texts reach `status.plan.why` and the message of the condition `Planned`; they hold no clock and no
 counter, so that an unchanged world gives an unchanged status.
@@ -7,68 +7,99 @@ counter, so that an unchanged world gives an unchanged status.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
-from tertium.api.v1alpha1 import LLMDeploymentSpec
-from tertium.core.planner import constants
-from tertium.core.planner.facts import ModelFacts
 from tertium.core.planner.gpus import MEMORY_LABEL, PRODUCT_LABEL, RESOURCE, GpuPool
-from tertium.core.planner.memory import MEBIBYTE, Memory, budget_mebibytes, kv_bytes_per_token
+from tertium.core.planner.releases import KV_BLOCK_TOKENS
+from tertium.core.planner.verdict import Memory, Verdict
+
+_LONGEST = 3500
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
-    """One size on one product: the rule it breaks, or the memory it needs."""
-
-    tensor: int
-    broken_rule: str | None
-    memory: Memory | None
-
-    @property
-    def fits(self) -> bool:
-        """Whether this size is legal and holds the replica."""
-        return self.memory is not None and self.memory.headroom >= 0
+def headroom(memory: Memory, unverified: str) -> str:
+    """Say what is left; and where it is a bound, why."""
+    left = f"headroom {gibibytes(memory.headroom)}"
+    return f"{left}; {unverified}" if unverified else left
 
 
-def chosen(
-    pool: GpuPool, trials: Sequence[Trial], passed_over: Sequence[tuple[GpuPool, Sequence[Trial]]]
-) -> str:
-    """Say why the last of `trials` is the plan, and why more preferred products are not."""
-    before = [f"{other.product}: does not fit on {gpus(other.gpus_per_node)}" for other, _ in passed_over]
-    return ". ".join([*before, attempt(pool, trials)])
+def with_remedies(verdict: Verdict, more_gpus: int | None, context_tokens: int) -> Verdict:
+    """Add to a verdict what would fit: more GPUs, a shorter context, fewer sequences."""
+    options = []
+    if more_gpus is not None:
+        options.append(f"needs {gpus(more_gpus, 'more ')}")
+    if 0 < verdict.most_sequences < verdict.max_num_seqs:
+        options.append(f"maxNumSeqs ≤ {verdict.most_sequences:,}")
+    if KV_BLOCK_TOKENS <= verdict.longest_context < context_tokens:
+        options.append(f"contextTokens ≤ {verdict.longest_context:,}")
+    if not options:
+        return verdict
+    return replace(verdict, reason=f"{' or '.join(options)} ({verdict.reason})")
 
 
-def attempt(pool: GpuPool, trials: Sequence[Trial]) -> str:
-    """Say what became of every size that was tried on one product."""
-    usable = f"{budget_mebibytes(pool):,} of {pool.memory_mebibytes:,} MiB usable per GPU"
-    return f"{pool.product} ({usable}): " + "; ".join(_outcome(trial) for trial in trials)
+def chosen(pool: GpuPool, tried: Sequence[Verdict], passed_over: Sequence[GpuPool]) -> str:
+    """Say why the last of `tried` is the plan, and why more preferred products are not."""
+    before = [f"{other.product}: does not fit on {gpus(other.gpus_per_node)}" for other in passed_over]
+    return _short(". ".join([*before, attempt(pool, tried)]))
 
 
-def counter_offer(facts: ModelFacts, attempts: Sequence[tuple[GpuPool, Sequence[Trial]]]) -> str:
-    """Name the longest context that one of the tried sizes holds, or say that none does."""
-    offers = [
-        (_longest(facts, trial), -trial.tensor, pool.product) for pool, trials in attempts for trial in trials
-    ]
-    tokens, negative, product = max(offers)
-    if tokens < constants.KV_BLOCK_TOKENS:
-        return "Not even the shortest context fits; use GPUs with more memory or nodes with more of them"
-    return f"spec.capacity.contextTokens: up to {tokens} fits on {gpus(-negative)} of {product}"
+def attempt(pool: GpuPool, tried: Sequence[Verdict]) -> str:
+    """Say what became of the sizes that were tried on one product.
+
+    Sizes that break a rule are named together with the first one's rule; of pipeline shapes that do not fit,
+    which may be many, the one that lacks least stands for all.
+    """
+    memory = next((verdict.memory for verdict in tried if verdict.memory), None)
+    usable = f"{memory.budget:,} of {pool.memory_mebibytes:,}" if memory else f"{pool.memory_mebibytes:,}"
+    staged = [verdict for verdict in tried if verdict.pipeline > 1 and not verdict.fits]
+    told = [verdict for verdict in tried if verdict.valid and verdict not in staged]
+    weighed = [verdict for verdict in staged if verdict.memory is not None]
+    if weighed:
+        told.append(max(weighed, key=_left))
+    invalid = [verdict for verdict in tried if not verdict.valid and (verdict.pipeline == 1 or not told)]
+    outcomes = [_outcome(verdict) for verdict in told]
+    if invalid:
+        sizes = either(verdict.gpus for verdict in invalid)
+        outcomes.append(f"not on {sizes}: {invalid[0].reason}")
+    return f"{pool.product} ({usable} MiB usable per GPU): {'; '.join(outcomes)}"
 
 
-def no_accelerator(pools: Sequence[GpuPool], spec: LLMDeploymentSpec) -> str:
+def _left(verdict: Verdict) -> int:
+    return verdict.memory.headroom if verdict.memory else 0
+
+
+def refusal(sentences: Iterable[str]) -> str:
+    """Join the sentences of a refusal, the offer last and whole."""
+    *attempts, offer = sentences
+    return f"{_short('. '.join(attempts))}. {offer}" if attempts else offer
+
+
+def no_accelerator(pools: Sequence[GpuPool], wanted: Sequence[str]) -> str:
     """Say which GPUs the cluster has instead of the ones asked for."""
     if not pools:
         return (
             f"no schedulable node has {RESOURCE} together with the labels {PRODUCT_LABEL} and "
             f"{MEMORY_LABEL}, which NVIDIA's GPU feature discovery sets"
         )
-    wanted = either(accelerator.product for accelerator in spec.accelerators)
-    return f"spec.accelerators: no node has {wanted}; the cluster has {', '.join(p.product for p in pools)}"
+    return (
+        f"spec.accelerators: no node has {either(wanted)}; the cluster has "
+        f"{', '.join(dict.fromkeys(pool.product for pool in pools))}"
+    )
 
 
-def gpus(count: int) -> str:
+def gpus(count: int, which: str = "") -> str:
     """Spell a number of GPUs."""
-    return f"{count} GPU" if count == 1 else f"{count} GPUs"
+    return f"{count} {which}GPU" if count == 1 else f"{count} {which}GPUs"
+
+
+def shape(tensor: int, pipeline: int) -> str:
+    """Spell a shape."""
+    stages = f" in {pipeline} stages of {tensor}" if pipeline > 1 else ""
+    return f"{gpus(tensor * pipeline)}{stages}"
+
+
+def gibibytes(mebibytes: int) -> str:
+    """Spell an amount of memory with one decimal."""
+    return f"{mebibytes / 1024:.1f} GiB"
 
 
 def either(options: Iterable[object]) -> str:
@@ -77,21 +108,18 @@ def either(options: Iterable[object]) -> str:
     return f"{', '.join(most)} or {last}" if most else last
 
 
-def _outcome(trial: Trial) -> str:
-    if trial.memory is None:
-        return f"{gpus(trial.tensor)}: {trial.broken_rule}"
-    part = trial.memory
+def _outcome(verdict: Verdict) -> str:
+    name, part = shape(verdict.tensor, verdict.pipeline), verdict.memory
+    if part is None:
+        return f"{name}: {verdict.reason}"
     parts = f"weights {part.weights:,} + overhead {part.overhead:,} + KV cache {part.kv_cache:,}"
-    if trial.fits:
-        return f"{gpus(trial.tensor)}: fits, {parts} = {part.needed:,} MiB, headroom {part.headroom:,}"
-    return f"{gpus(trial.tensor)}: needs {parts} = {part.needed:,} MiB"
+    if verdict.fits:
+        given_up = f", with {' and '.join(verdict.gave_up)}" if verdict.gave_up else ""
+        return f"{name}: fits{given_up}, {parts} = {part.needed:,} MiB, headroom {part.headroom:,}"
+    if part.headroom < part.margin:
+        return f"{name}: needs {parts} = {part.needed:,} MiB and a margin of {part.margin:,}"
+    return f"{name}: {verdict.reason}"
 
 
-def _longest(facts: ModelFacts, trial: Trial) -> int:
-    """Longest context in tokens that this size holds, in whole blocks; 0 when there is none."""
-    if trial.memory is None:
-        return 0
-    room = (trial.memory.headroom + trial.memory.kv_cache) * MEBIBYTE
-    block_bytes = constants.KV_BLOCK_TOKENS * kv_bytes_per_token(facts, trial.tensor)
-    tokens = (room // block_bytes - 1) * constants.KV_BLOCK_TOKENS
-    return max(0, min(tokens, facts.max_positions or tokens))
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
