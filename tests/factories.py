@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 from tertium.api.meta import ObjectKey, format_time
 from tertium.api.v1alpha1 import LLMDeploymentStatus
 from tertium.core import names
-from tertium.core.lifecycle import EnginePod, StartFailure
+from tertium.core.blueprint import Blueprint
+from tertium.core.decide import decide
+from tertium.core.failure import StartFailure
+from tertium.core.lifecycle import EnginePod
 from tertium.core.load import Load
-from tertium.core.observed import Engine, Facts, Identity, Observed, Owner
+from tertium.core.observed import EngineSet, Facts, Identity, Observed, Owner
 from tertium.core.planner import GpuPool, ModelFacts
 from tertium.core.policy import Policy
 
@@ -72,6 +76,7 @@ def a_manifest(
             "uid": uid,
             "generation": generation,
             "resourceVersion": "1",
+            "creationTimestamp": format_time(NOW - timedelta(days=1)),
         },
         "spec": {**minimal, **(spec or {})},
     }
@@ -82,9 +87,24 @@ def an_owner(
 ) -> Owner:
     owner = Owner.parse(a_manifest(spec, generation=generation))
     identity = Identity(
-        key=owner.key, uid="uid-1", generation=generation, status=status or LLMDeploymentStatus()
+        key=owner.key,
+        uid="uid-1",
+        generation=generation,
+        created=owner.identity.created,
+        status=status or LLMDeploymentStatus(),
     )
     return Owner(identity=identity, spec=owner.spec)
+
+
+def a_blueprint(spec: dict[str, Any] | None = None, **world: Any) -> Blueprint:
+    """What the pods of `an_owner(spec)` are made of in a world where none runs."""
+    goals = decide(an_owner(spec), observed(**world), POLICY, NOW).engines
+    return next(goal.blueprint for goal in goals if goal.blueprint is not None)
+
+
+@cache
+def _plain() -> Blueprint:
+    return a_blueprint()
 
 
 def a_pod(
@@ -95,17 +115,28 @@ def a_pod(
     failure: StartFailure | None = None,
     unschedulable: bool = False,
     waits_for: str = "",
+    **more: Any,
 ) -> EnginePod:
+    standard: dict[str, Any] = {
+        "uid": f"pod-{name}",
+        "revision": _plain().revision,
+        "gpus": 1,
+        "node": "node-1",
+        "address": "10.0.0.1",
+        "ended": None,
+        "served": ready is not None,
+        "created": NOW - seconds(60),
+        "scheduled": NOW - seconds(59),
+        "started": NOW - seconds(58),
+    }
     return EnginePod(
         name=name,
-        created=NOW - seconds(60),
         terminating=terminating,
-        scheduled=NOW - seconds(59),
-        started=NOW - seconds(58),
         ready=ready,
         waits_for=waits_for,
         unschedulable=unschedulable,
         failure=failure,
+        **{**standard, **more},
     )
 
 
@@ -113,11 +144,27 @@ def some_facts() -> Facts:
     return Facts(text=FACTS_TEXT, model=ModelFacts.parse(FACTS), refusal=None)
 
 
+def an_engine_set(revision: str = "", *, of: Blueprint | None = None, **fields: Any) -> EngineSet:
+    """One revision's Deployment, by default that of the plain spec; another one's document is not known."""
+    made = of or (None if revision else _plain())
+    revision = made.revision if made else revision
+    standard: dict[str, Any] = {
+        "name": names.engine_revision(KEY, revision),
+        "uid": f"deployment-{revision}",
+        "document": made.document if made else {},
+        "spot": made.spot if made else None,
+        "replicas": 0,
+        "created": NOW - seconds(3600),
+        "accelerator": made.plan.accelerator if made else POOL.product,
+    }
+    return EngineSet(revision=revision, **{**standard, **fields})
+
+
 def observed(*, replicas: int | None = None, **fields: Any) -> Observed:
     """A world with a planned model and an idle GPU pool."""
     defaults: dict[str, Any] = {"facts": some_facts(), "facts_stored": True, "pools": (POOL,)}
-    engine = None if replicas is None else Engine(replicas=replicas, rolling_out=False)
-    return Observed(**{**defaults, "engine": engine, **fields})
+    engines = () if replicas is None else (an_engine_set(replicas=replicas),)
+    return Observed(**{**defaults, "engines": engines, **fields})
 
 
 def quiet(quiet_for: float, *, in_flight: int = 0) -> Load:
@@ -155,6 +202,8 @@ def a_pod_manifest(
         "creationTimestamp": format_time(NOW - seconds(60)),
         "labels": {**names.labels(key, component), **(labels or {})},
     }
+    if component == "engine":
+        metadata["labels"].setdefault(names.REVISION_LABEL, _plain().revision)
     if deleted:
         metadata["deletionTimestamp"] = format_time(NOW)
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "status": status or {"phase": "Pending"}}

@@ -8,8 +8,6 @@ import pytest
 
 from tertium.core.refusal import Refusal, refusal_of
 
-PINNED = "its `spec.replicas` is pinned to 0; raise or remove it and requests wake the model"
-
 
 def a_manifest(*conditions: tuple[str, str, str], replicas: int | None = None) -> dict[str, Any]:
     """A deployment at generation 2; a condition's type may end in its generation, as in `Planned@1`."""
@@ -37,6 +35,9 @@ def a_manifest(*conditions: tuple[str, str, str], replicas: int | None = None) -
         pytest.param(a_manifest(("Accepted", "False", "Invalid")), "Invalid", id="not accepted"),
         pytest.param(a_manifest(("Planned", "False", "ModelNotFound")), "ModelNotFound", id="no such model"),
         pytest.param(a_manifest(("Planned", "False", "DoesNotFit")), "DoesNotFit", id="does not fit"),
+        pytest.param(
+            a_manifest(("WeightsReady", "False", "VolumeNotFound")), "VolumeNotFound", id="no volume"
+        ),
         pytest.param(a_manifest(("Planned", "Unknown", "Inspecting")), None, id="being inspected"),
         pytest.param(a_manifest(("Active", "False", "StartFailed")), "StartFailed", id="start failed"),
         pytest.param(a_manifest(("Active", "False", "Idle")), None, id="asleep on purpose"),
@@ -55,6 +56,38 @@ def test_a_refusal_has_the_conditions_words(manifest: dict[str, Any], reason: st
     assert refusal_of(manifest) == expected
 
 
-def test_pinned_to_zero_is_refused_whatever_else_is_said() -> None:
-    manifest = a_manifest(("Planned", "False", "DoesNotFit"), replicas=0)
-    assert refusal_of(manifest) == Refusal(reason="PinnedToZero", message=PINNED)
+@pytest.mark.parametrize(
+    ("spec", "refusal"),
+    [
+        pytest.param(
+            {"replicas": 0},
+            Refusal(
+                reason="PinnedToZero",
+                message="its `spec.replicas` is pinned to 0; raise or remove it and requests wake the model",
+            ),
+            id="pinned to zero",
+        ),
+        pytest.param(
+            {"suspend": True, "replicas": 0},
+            Refusal(
+                reason="Suspended",
+                message="its `spec.suspend` is true; set it to false and requests wake the model",
+            ),
+            id="suspended",
+        ),
+    ],
+)
+def test_what_the_user_put_to_sleep_is_refused_whatever_else_is_said(
+    spec: dict[str, Any], refusal: Refusal
+) -> None:
+    manifest = a_manifest(("Planned", "False", "DoesNotFit"))
+    assert refusal_of({**manifest, "spec": spec}) == refusal
+
+
+def test_a_failed_start_says_when_it_is_tried_again() -> None:
+    manifest = a_manifest(("Active", "False", "StartFailed"))
+    manifest["status"]["startFailures"] = {"revision": "r", "count": 3, "lastAt": "2026-11-21T12:00:00Z"}
+    assert refusal_of(manifest) == Refusal(
+        reason="StartFailed",
+        message="because of StartFailed. It is tried again 240 s after the failure at 2026-11-21T12:00:00Z",
+    )

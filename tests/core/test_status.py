@@ -1,175 +1,142 @@
-"""Conditions from what was observed: one row per sentence the status can say."""
+"""The status as one object: what is dated, counted, carried over and forgotten."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from tertium.api.conditions import ConditionType, Reason
-from tertium.api.v1alpha1 import LLMDeploymentStatus
-from tertium.core.decide import decide
-from tertium.core.lifecycle import StartFailure
-from tertium.core.observed import Owner
-from tertium.core.status import Said, project_refusal, project_status
-from tests.factories import NOW, POLICY, a_pod, an_owner, at, observed, quiet, seconds
+from tertium.api.v1alpha1 import (
+    LLMDeploymentStatus,
+    OpenReplica,
+    Placement,
+    RolloutStatus,
+    StartFailures,
+    Usage,
+)
+from tertium.core.conditions import Said
+from tertium.core.inspection import Step
+from tertium.core.lifecycle import EnginePod
+from tertium.core.plan import NoSizing, Plan, Scale
+from tertium.core.status import project_refusal, project_status
+from tests.factories import NOW, POLICY, a_pod, an_owner, at, observed, seconds
 
 READY = a_pod(ready=NOW - seconds(5))
-STARTING = a_pod()
-ENDING = a_pod("qwen-engine-2", terminating=True)
-FAILED = a_pod(failure=StartFailure(words="ValueError: too long", exit_code=1))
-WAITING = a_pod(unschedulable=True, waits_for="0/2 nodes are available: 2 Insufficient nvidia.com/gpu.")
-PULLING = a_pod(waits_for="ErrImagePull: no such host")
-LIVE = {"demand_until": NOW + seconds(9)}
-LOAD = {"load": quiet(1)}
+LOOKING = NoSizing(status="Unknown", reason=Reason.INSPECTING, message="Reading the model's config")
+FAILURES = StartFailures(revision="r2", count=3, last_at=at(-9), message="out of memory")
+ROLLOUT = RolloutStatus(revision="r2", serving_revision="r1")
+PLACEMENT = Placement(accelerator="GPU-80GB", gave_up_at=at(-60))
+NOT_OWNED = Said.of("False", Reason.NOT_OWNED, "Service a/b is somebody else's")
 
 
-def status_of(owner: Owner, world: dict[str, Any]) -> LLMDeploymentStatus:
-    seen = observed(**world)
-    return project_status(owner.identity, seen, decide(owner, seen, POLICY, NOW), POLICY, NOW)
+def a_plan(replicas: int = 0, **fields: Any) -> Plan:
+    scale = Scale(replicas=replicas, why="a test", idle_after_seconds=90)
+    return Plan(**{"sizing": LOOKING, "scale": scale, "inspect": Step.NONE, "requeue_after": None, **fields})
 
 
-def said(status: LLMDeploymentStatus) -> dict[str, tuple[str, str]]:
-    return {condition.type: (condition.status, condition.reason) for condition in status.conditions}
+def status_of(
+    *pods: EnginePod,
+    before: LLMDeploymentStatus | None = None,
+    now: float = 0,
+    plan: Plan | None = None,
+    ended: tuple[EnginePod, ...] = (),
+) -> LLMDeploymentStatus:
+    owner, seen = an_owner(status=before, generation=7), observed(pods=pods, ended_pods=ended)
+    return project_status(owner, seen, plan or a_plan(), POLICY, NOW + seconds(now))
 
 
-@pytest.mark.parametrize(
-    ("world", "progressing", "active", "ready"),
-    [
-        pytest.param({}, "False/Stable", "False/Idle", "True/Ready", id="asleep on purpose is healthy"),
-        pytest.param(LIVE, "True/ScalingUp", "Unknown/Waking", "True/Ready", id="woken, no pod yet"),
-        pytest.param(
-            {"replicas": 1, "pods": (STARTING,), **LIVE},
-            "True/ScalingUp",
-            "Unknown/Waking",
-            "True/Ready",
-            id="a replica starts",
-        ),
-        pytest.param(
-            {"replicas": 1, "pods": (READY,), **LOAD},
-            "False/Stable",
-            "True/Serving",
-            "True/Ready",
-            id="a replica serves",
-        ),
-        pytest.param(
-            {"replicas": 1, "pods": (WAITING,), **LIVE},
-            "True/WaitingForGPU",
-            "Unknown/Waking",
-            "True/Ready",
-            id="no GPU is free",
-        ),
-        pytest.param(
-            {"replicas": 0, "pods": (ENDING,)},
-            "True/ScalingDown",
-            "False/Idle",
-            "True/Ready",
-            id="the last replica is ending",
-        ),
-        pytest.param(
-            {"replicas": 1, "pods": (FAILED,), **LIVE},
-            "False/StartFailed",
-            "False/StartFailed",
-            "False/StartFailed",
-            id="the start failed",
-        ),
-        pytest.param(
-            {"pools": (), "facts_stored": True},
-            "False/Stable",
-            "Unknown/Pending",
-            "False/NoAccelerator",
-            id="no node has a GPU",
-        ),
-        pytest.param(
-            {"pools": (), "replicas": 1, "pods": (READY,)},
-            "False/Stable",
-            "True/Serving",
-            "False/NoAccelerator",
-            id="no plan any more, but a replica still serves",
-        ),
-    ],
-)
-def test_conditions(world: dict[str, Any], progressing: str, active: str, ready: str) -> None:
-    conditions = said(status_of(an_owner(), world))
-    kinds = (ConditionType.PROGRESSING, ConditionType.ACTIVE, ConditionType.READY)
-    assert ["/".join(conditions[kind]) for kind in kinds] == [progressing, active, ready]
+def refusal_of(before: LLMDeploymentStatus, *pods: EnginePod) -> LLMDeploymentStatus:
+    identity = an_owner(status=before, generation=8).identity
+    return project_refusal(identity, observed(pods=pods), NOT_OWNED, POLICY, NOW)
 
 
 def test_every_condition_is_always_there_and_about_the_generation_seen() -> None:
-    status = status_of(an_owner(generation=7), {})
+    status = status_of()
     assert [condition.type for condition in status.conditions] == list(ConditionType)
     assert {condition.observed_generation for condition in status.conditions} == {7}
     assert status.observed_generation == 7
 
 
-@pytest.mark.parametrize(
-    ("world", "kind", "message"),
-    [
-        pytest.param(
-            {"replicas": 1, "pods": (WAITING,), **LIVE},
-            ConditionType.PROGRESSING,
-            "0/2 nodes are available: 2 Insufficient nvidia.com/gpu.",
-            id="the scheduler's words when it waits for a GPU",
-        ),
-        pytest.param(
-            {"replicas": 1, "pods": (PULLING,), **LIVE},
-            ConditionType.PROGRESSING,
-            "ErrImagePull: no such host",
-            id="the kubelet's words while an image does not come",
-        ),
-        pytest.param(
-            {"replicas": 1, "pods": (FAILED,), **LIVE},
-            ConditionType.ACTIVE,
-            "The engine ended with exit code 1: ValueError: too long",
-            id="the engine's words when it could not start",
-        ),
-    ],
-)
-def test_messages(world: dict[str, Any], kind: ConditionType, message: str) -> None:
-    status = status_of(an_owner(), world)
-    assert next(condition.message for condition in status.conditions if condition.type == kind) == message
-
-
-def test_a_refusal_says_why_and_still_reports_what_serves() -> None:
-    refusal = Said(status="False", reason=Reason.NOT_OWNED, message="Service a/b is somebody else's")
-    status = project_refusal(an_owner().identity, observed(replicas=1, pods=(READY,)), refusal, POLICY, NOW)
-    assert said(status) == {
-        "Accepted": ("False", "NotOwned"),
-        "Planned": ("Unknown", "Pending"),
-        "Progressing": ("Unknown", "Pending"),
-        "Active": ("True", "Serving"),
-        "Ready": ("False", "NotOwned"),
-    }
-    assert status.ready_replicas == 1
+def test_a_second_look_at_an_unchanged_world_changes_nothing() -> None:
+    before = status_of(READY, plan=a_plan(1))
+    assert status_of(READY, before=before, now=100, plan=a_plan(1)) == before
 
 
 def test_a_condition_keeps_its_time_while_its_status_stays() -> None:
-    before = status_of(an_owner(), {})
-    owner = an_owner(status=before)
-    seen = observed()
-    later = NOW + seconds(100)
-    after = project_status(owner.identity, seen, decide(owner, seen, POLICY, later), POLICY, later)
-    assert after == before
+    before = status_of()
+    after = status_of(before=before, now=100, plan=a_plan(1))
+    times = {condition.type: condition.last_transition_time for condition in after.conditions}
+    assert (times["Progressing"], times["Accepted"]) == (at(100), at(0))
 
 
-def test_a_start_that_fails_gets_a_new_time_though_active_was_false_before() -> None:
-    idle = status_of(an_owner(), {})
-    old = tuple(
-        condition.model_copy(update={"last_transition_time": at(-500)}) for condition in idle.conditions
-    )
-    owner = an_owner(status=idle.model_copy(update={"conditions": old}))
-    status = status_of(owner, {"replicas": 1, "pods": (FAILED,)})
-    times = {condition.type: condition.last_transition_time for condition in status.conditions}
-    assert (times["Active"], times["Accepted"]) == (at(0), at(-500))
+def test_an_endless_message_is_cut() -> None:
+    endless = NoSizing(status="False", reason=Reason.INVALID, message="x" * 9000)
+    (planned,) = [
+        condition
+        for condition in status_of(plan=a_plan(sizing=endless)).conditions
+        if condition.type == "Planned"
+    ]
+    assert len(planned.message) == 4096
+
+
+def test_replicas_are_counted_without_those_on_their_way_out() -> None:
+    status = status_of(READY, a_pod("b"), a_pod("c", terminating=True), plan=a_plan(2))
+    assert (status.replicas, status.ready_replicas) == (2, 1)
+    assert status.selector == "app.kubernetes.io/component=engine,tertium.dev/deployment=qwen"
+
+
+def test_what_was_decided_is_written_down() -> None:
+    plan = a_plan(2, rollout=ROLLOUT, placements=(PLACEMENT,), start_failures=FAILURES)
+    status = status_of(plan=plan)
+    assert status.scaling is not None
+    assert (status.scaling.desired, status.scaling.idle_after_seconds) == (2, 90)
+    assert (status.rollout, status.placements, status.start_failures) == (ROLLOUT, (PLACEMENT,), FAILURES)
+
+
+def test_what_is_decided_no_more_is_forgotten() -> None:
+    before = status_of(plan=a_plan(rollout=ROLLOUT, placements=(PLACEMENT,), start_failures=FAILURES))
+    after = status_of(before=before)
+    assert (after.rollout, after.placements, after.start_failures) == (None, (), None)
+
+
+def test_a_refusal_forgets_nothing_and_goes_on_counting() -> None:
+    plan = a_plan(1, rollout=ROLLOUT, placements=(PLACEMENT,), start_failures=FAILURES)
+    before = status_of(READY, plan=plan)
+    after = refusal_of(before)
+    assert (after.rollout, after.placements, after.start_failures) == (ROLLOUT, (PLACEMENT,), FAILURES)
+    assert after.usage == Usage(serving_gpu_seconds=5, starting_gpu_seconds=54)
+    assert (after.observed_generation, after.ready_replicas) == (8, 0)
 
 
 def test_the_last_start_is_remembered_when_its_pod_is_gone() -> None:
-    served = status_of(an_owner(), {"replicas": 1, "pods": (READY,), **LOAD})
+    served = status_of(READY, plan=a_plan(1))
     assert served.cold_start.last is not None
     assert [(phase.name, phase.millis) for phase in served.cold_start.last.phases] == [
         ("scheduling", 1000),
         ("container", 1000),
         ("engine", 53_000),
     ]
-    assert served.cold_start.last.total_millis == 55_000
-    assert status_of(an_owner(status=served), {}).cold_start == served.cold_start
+    assert (served.cold_start.last.total_millis, served.cold_start.eta_seconds) == (55_000, 55)
+    assert status_of(before=served).cold_start == served.cold_start
+
+
+def test_a_start_is_expected_to_take_whole_steps_of_five_seconds() -> None:
+    quick = a_pod(
+        created=NOW - seconds(2), scheduled=NOW - seconds(2), started=NOW - seconds(1), ready=NOW - seconds(1)
+    )
+    slow = a_pod(ready=NOW - seconds(4))
+    etas = [status_of(pod, plan=a_plan(1)).cold_start.eta_seconds for pod in (quick, slow)]
+    assert etas == [5, 60]
+
+
+def test_a_replica_that_answers_again_has_not_started_again() -> None:
+    first = status_of(READY, plan=a_plan(1))
+    again = status_of(a_pod(ready=NOW + seconds(500)), before=first, now=600, plan=a_plan(1))
+    assert again.cold_start == first.cold_start
+
+
+def test_gpu_time_of_an_evicted_replica_ends_with_it() -> None:
+    serving = OpenReplica(pod="qwen-engine-1", gpus=1, started_at=at(-59), serving_since=at(-5))
+    before = status_of(READY, plan=a_plan(1))
+    assert before.usage.open == (serving,)
+    after = status_of(before=before, now=60, ended=(a_pod(ended=NOW + seconds(10)),))
+    assert after.usage == Usage(serving_gpu_seconds=15, starting_gpu_seconds=54)

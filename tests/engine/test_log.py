@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tertium.engine.log import SENTENCE_LIMIT, failure_sentence
+from tertium.engine.log import SENTENCE_LIMIT, bare_lines, failure_sentence
 
 CORE = "(EngineCore_DP0 pid=97) ERROR 11-21 22:04:41 [core.py:1100] "
 API = "(APIServer pid=1) "
@@ -81,8 +81,8 @@ HEADS = "Total number of attention heads (40) must be divisible by tensor parall
     ],
 )
 def test_sentences(log: str, sentence: str) -> None:
-    assert failure_sentence(log) == sentence
+    assert failure_sentence(bare_lines(log)) == sentence
 
 
 def test_an_endless_sentence_is_cut() -> None:
-    assert len(failure_sentence("ValueError: " + "x" * 5000)) == SENTENCE_LIMIT
+    assert len(failure_sentence(["ValueError: " + "x" * 5000])) == SENTENCE_LIMIT

@@ -1,35 +1,33 @@
-"""Every child, whole: a changed line here is a changed object in every cluster."""
+"""Which objects there are, in which order, and which go; how they look is in `tests/golden`."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from tertium.core.decide import decide
 from tertium.core.inspection import Inspection, Step
-from tertium.core.observed import Owner
-from tertium.core.planner import Sizing
+from tertium.core.observed import Observed, Owner
 from tertium.core.revision import source_digest
-from tertium.render import Desired, build_all
+from tertium.render import Desired, Rescaled, build_all
 from tertium.render.deployment import build_deployment
 from tertium.render.inspection import build_facts, build_inspection
 from tertium.render.lease import build_lease
-from tertium.render.service import build_service
-from tests.factories import FACTS_TEXT, NOW, POLICY, an_owner, observed
+from tests.factories import (
+    FACTS_TEXT,
+    NOW,
+    POLICY,
+    a_blueprint,
+    a_pod,
+    an_engine_set,
+    an_owner,
+    observed,
+    quiet,
+    seconds,
+)
 
-LABELS = {
-    "app.kubernetes.io/name": "tertium",
-    "app.kubernetes.io/instance": "qwen",
-    "app.kubernetes.io/managed-by": "tertium",
-    "tertium.dev/deployment": "qwen",
-}
-OWNER_REFERENCE = {
-    "apiVersion": "tertium.dev/v1alpha1",
-    "kind": "LLMDeployment",
-    "name": "qwen",
-    "uid": "uid-1",
-    "controller": True,
-    "blockOwnerDeletion": False,
-}
+PLAIN = a_blueprint()
+ENGINE = f"qwen-engine-{PLAIN.revision}"
 HUB = {
     "model": {
         "source": "hf://Qwen/Qwen3-8B",
@@ -40,230 +38,78 @@ HUB = {
 }
 
 
-def sizing_of(owner: Owner) -> Sizing:
-    sizing = decide(owner, observed(), POLICY, NOW).sizing
-    assert isinstance(sizing, Sizing)
-    return sizing
+def desired(owner: Owner, seen: Observed) -> Desired:
+    return build_all(owner, decide(owner, seen, POLICY, NOW), seen, POLICY)
 
 
-def bare(manifest: Any) -> dict[str, Any]:
-    """The manifest without its head, which one test looks at."""
-    return {name: value for name, value in manifest.items() if name not in ("apiVersion", "kind", "metadata")}
-
-
-def deployment(owner: Owner, revision: str = "", replicas: int = 1) -> dict[str, Any]:
-    return dict(
-        build_deployment(owner, sizing_of(owner), replicas=replicas, revision=revision, policy=POLICY)
-    )
-
-
-def container(owner: Owner, revision: str = "") -> dict[str, Any]:
-    (only,) = deployment(owner, revision)["spec"]["template"]["spec"]["containers"]
-    return dict(only)
+def names_of(wanted: Desired) -> list[str]:
+    return [f"{item['kind']}/{item['metadata']['name']}" for item in wanted.apply]
 
 
 def test_the_head_of_a_child() -> None:
-    lease = build_lease(an_owner(), POLICY)
-    metadata = dict(lease["metadata"])
-    digest = metadata.pop("annotations")["tertium.dev/revision"]
-    assert (lease["apiVersion"], lease["kind"], len(digest)) == ("coordination.k8s.io/v1", "Lease", 32)
+    metadata = dict(build_lease(an_owner(), POLICY)["metadata"])
+    assert len(metadata.pop("annotations")["tertium.dev/applied"]) == 32
     assert metadata == {
         "name": "qwen-demand",
         "namespace": "team-a",
-        "labels": {**LABELS, "app.kubernetes.io/component": "demand"},
-        "ownerReferences": [OWNER_REFERENCE],
+        "labels": {
+            "app.kubernetes.io/name": "tertium",
+            "app.kubernetes.io/instance": "qwen",
+            "app.kubernetes.io/managed-by": "tertium",
+            "app.kubernetes.io/component": "demand",
+            "tertium.dev/deployment": "qwen",
+        },
+        "ownerReferences": [
+            {
+                "apiVersion": "tertium.dev/v1alpha1",
+                "kind": "LLMDeployment",
+                "name": "qwen",
+                "uid": "uid-1",
+                "controller": True,
+                "blockOwnerDeletion": False,
+            }
+        ],
     }
 
 
 def test_the_lease_leaves_holder_and_renew_time_to_the_gateway() -> None:
-    assert bare(build_lease(an_owner(), POLICY)) == {"spec": {"leaseDurationSeconds": 15}}
-
-
-def test_the_service() -> None:
-    assert bare(build_service(an_owner())) == {
-        "spec": {
-            "type": "ClusterIP",
-            "selector": {"tertium.dev/deployment": "qwen", "app.kubernetes.io/component": "engine"},
-            "ports": [{"name": "http", "port": 80, "protocol": "TCP", "targetPort": 8000}],
-        }
-    }
-
-
-def test_the_deployment_of_a_model_in_a_claim() -> None:
-    owner = an_owner({"engine": {"args": ["--enforce-eager"], "env": [{"name": "B", "value": "2"}]}})
-    manifest = deployment(owner, replicas=2)
-    template = manifest["spec"].pop("template")
-    assert manifest["spec"] == {
-        "replicas": 2,
-        "revisionHistoryLimit": 2,
-        "selector": {
-            "matchLabels": {"tertium.dev/deployment": "qwen", "app.kubernetes.io/component": "engine"}
-        },
-        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}},
-    }
-    assert template == {
-        "metadata": {"labels": {**LABELS, "app.kubernetes.io/component": "engine"}},
-        "spec": {
-            "automountServiceAccountToken": False,
-            "enableServiceLinks": False,
-            "nodeSelector": {"nvidia.com/gpu.product": "GPU-24GB"},
-            "terminationGracePeriodSeconds": 150,
-            "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
-            "volumes": [
-                {"name": "model", "persistentVolumeClaim": {"claimName": "models", "readOnly": True}},
-                {"name": "shm", "emptyDir": {"medium": "Memory"}},
-            ],
-            "containers": [
-                {
-                    "name": "engine",
-                    "image": "engine:1",
-                    "imagePullPolicy": "IfNotPresent",
-                    "args": [
-                        "/models/qwen",
-                        "--served-model-name",
-                        "qwen",
-                        "team-a/qwen",
-                        "--port",
-                        "8000",
-                        "--shutdown-timeout=120",
-                        "--tensor-parallel-size=1",
-                        "--max-model-len=2048",
-                        "--max-num-seqs=4",
-                        "--max-num-batched-tokens=2048",
-                        "--gpu-memory-utilization=0.92",
-                        "--enforce-eager",
-                    ],
-                    "env": [{"name": "B", "value": "2"}],
-                    "ports": [{"name": "http", "containerPort": 8000, "protocol": "TCP"}],
-                    "lifecycle": {"preStop": {"sleep": {"seconds": 2}}},
-                    "readinessProbe": {
-                        "httpGet": {"path": "/health", "port": 8000},
-                        "periodSeconds": 1,
-                        "timeoutSeconds": 2,
-                        "failureThreshold": 3,
-                    },
-                    "resources": {"limits": {"nvidia.com/gpu": "1"}},
-                    "securityContext": {
-                        "allowPrivilegeEscalation": False,
-                        "capabilities": {"drop": ["ALL"]},
-                    },
-                    "terminationMessagePolicy": "FallbackToLogsOnError",
-                    "volumeMounts": [
-                        {"name": "model", "mountPath": "/models", "readOnly": True},
-                        {"name": "shm", "mountPath": "/dev/shm"},
-                    ],
-                }
-            ],
-        },
-    }
+    assert build_lease(an_owner(), POLICY)["spec"] == {"leaseDurationSeconds": 15}
 
 
 def test_a_model_of_a_hub_is_pinned_to_the_commit_that_was_inspected() -> None:
-    engine = container(an_owner(HUB), revision="6f6073b")
-    assert engine["args"][:7] == [
-        "Qwen/Qwen3-8B",
-        "--served-model-name",
-        "q",
-        "team-a/qwen",
-        "--port",
-        "8000",
-        "--shutdown-timeout=120",
-    ]
-    assert engine["args"][7] == "--revision=6f6073b"
-    assert engine["env"] == [
-        {"name": "HF_ENDPOINT", "value": "https://huggingface.co"},
-        {"name": "HF_HOME", "value": "/cache"},
-        {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "token"}}},
-    ]
+    blueprint = replace(PLAIN, spec=an_owner(HUB).spec, model_revision="6f6073b")
+    pod = build_deployment(an_owner(HUB).identity, blueprint, replicas=1)["spec"]["template"]["spec"]
+    (engine,) = pod["containers"]
+    assert engine["args"][0] == "Qwen/Qwen3-8B"
+    assert "--revision=6f6073b" in engine["args"]
     assert engine["volumeMounts"][0] == {"name": "model", "mountPath": "/cache"}
-    volumes = deployment(an_owner(HUB))["spec"]["template"]["spec"]["volumes"]
-    assert volumes[0] == {"name": "model", "emptyDir": {}}
+    assert pod["volumes"][0] == {"name": "model", "emptyDir": {}}
 
 
 def test_an_empty_variable_is_spelled_as_the_api_server_keeps_it() -> None:
     owner = an_owner({"engine": {"env": [{"name": "A", "value": ""}]}})
-    assert container(owner)["env"] == [{"name": "A"}]
-
-
-def test_a_named_image_wins_over_the_operators() -> None:
-    assert container(an_owner({"engine": {"image": "mine:2"}}))["image"] == "mine:2"
-
-
-def test_the_inspection_of_a_claim() -> None:
-    job = build_inspection(an_owner({"model": {"source": "pvc://models/deep/qwen"}}), POLICY)
-    assert bare(job) == {
-        "spec": {
-            "backoffLimit": 0,
-            "template": {
-                "metadata": {"labels": {**LABELS, "app.kubernetes.io/component": "inspection"}},
-                "spec": {
-                    "automountServiceAccountToken": False,
-                    "enableServiceLinks": False,
-                    "restartPolicy": "Never",
-                    "securityContext": {
-                        "runAsNonRoot": True,
-                        "seccompProfile": {"type": "RuntimeDefault"},
-                    },
-                    "volumes": [
-                        {"name": "tmp", "emptyDir": {}},
-                        {"name": "model", "persistentVolumeClaim": {"claimName": "models", "readOnly": True}},
-                    ],
-                    "containers": [
-                        {
-                            "name": "inspect",
-                            "image": "tertium:1",
-                            "imagePullPolicy": "IfNotPresent",
-                            "args": ["inspect", "pvc://models/deep/qwen", "--mount", "/model"],
-                            "resources": {
-                                "requests": {"cpu": "10m", "memory": "64Mi"},
-                                "limits": {"memory": "512Mi"},
-                            },
-                            "securityContext": {
-                                "allowPrivilegeEscalation": False,
-                                "capabilities": {"drop": ["ALL"]},
-                                "readOnlyRootFilesystem": True,
-                            },
-                            "terminationMessagePolicy": "FallbackToLogsOnError",
-                            "volumeMounts": [
-                                {"name": "tmp", "mountPath": "/tmp"},
-                                {"name": "model", "mountPath": "/model", "readOnly": True},
-                            ],
-                        }
-                    ],
-                },
-            },
-        }
-    }
+    manifest = build_deployment(owner.identity, replace(PLAIN, spec=owner.spec), replicas=1)
+    assert manifest["spec"]["template"]["spec"]["containers"][0]["env"] == [{"name": "A"}]
 
 
 def test_the_inspection_of_a_hub_gets_the_token_and_the_revision() -> None:
-    job = build_inspection(an_owner(HUB), POLICY)
-    (inspect,) = job["spec"]["template"]["spec"]["containers"]
+    (inspect,) = build_inspection(an_owner(HUB), POLICY)["spec"]["template"]["spec"]["containers"]
     assert inspect["args"] == ["inspect", "hf://Qwen/Qwen3-8B", "--revision", "main"]
-    assert inspect["env"] == [
-        {"name": "HF_ENDPOINT", "value": "https://huggingface.co"},
-        {"name": "HF_HOME", "value": "/tmp/hf"},
-        {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "token"}}},
-    ]
+    assert [variable["name"] for variable in inspect["env"]] == ["HF_ENDPOINT", "HF_HOME", "HF_TOKEN"]
 
 
 def test_the_facts_say_which_source_they_are_about() -> None:
     owner = an_owner()
     facts = build_facts(owner, FACTS_TEXT)
-    assert bare(facts) == {"data": {"facts.json": FACTS_TEXT}}
+    assert facts["data"] == {"facts.json": FACTS_TEXT}
     assert facts["metadata"]["annotations"]["tertium.dev/source-digest"] == source_digest(owner.spec.model)
 
 
-def names_of(desired: Desired) -> list[str]:
-    return [f"{item['kind']}/{item['metadata']['name']}" for item in desired.apply]
-
-
 def test_a_model_not_yet_inspected_gets_everything_but_an_engine() -> None:
-    owner, seen = an_owner(), observed(facts=None, facts_stored=False)
-    desired = build_all(owner, decide(owner, seen, POLICY, NOW), seen, POLICY)
-    job = build_inspection(owner, POLICY)["metadata"]["name"]
-    assert names_of(desired) == ["Lease/qwen-demand", "Service/qwen-engine", f"Job/{job}"]
-    assert desired.reserved == (("Deployment", "qwen-engine"), ("ConfigMap", "qwen-model"))
+    wanted = desired(an_owner(), observed(facts=None, facts_stored=False))
+    job = build_inspection(an_owner(), POLICY)["metadata"]["name"]
+    assert names_of(wanted) == ["Lease/qwen-demand", "Service/qwen-engine", f"Job/{job}"]
+    assert ("ConfigMap", "qwen-model") in wanted.reserved
 
 
 def test_found_facts_are_stored_before_their_job_is_dropped_and_an_older_one_goes_too() -> None:
@@ -271,32 +117,51 @@ def test_found_facts_are_stored_before_their_job_is_dropped_and_an_older_one_goe
     job = build_inspection(owner, POLICY)
     old = {**job, "metadata": {**job["metadata"], "name": "qwen-inspect-00000000"}}
     children = {("Job", item["metadata"]["name"]): item for item in (job, old)}
-    seen = observed(
-        facts_stored=False, inspection=Inspection(state="done", facts=FACTS_TEXT), children=children
-    )
-    plan = decide(owner, seen, POLICY, NOW)
-    desired = build_all(owner, plan, seen, POLICY)
-    assert plan.inspect is Step.STORE
-    assert names_of(desired)[2:] == ["ConfigMap/qwen-model", "Deployment/qwen-engine"]
-    assert desired.drop == (job, old)
+    done = Inspection(state="done", facts=FACTS_TEXT)
+    seen = observed(facts_stored=False, inspection=done, children=children)
+    assert decide(owner, seen, POLICY, NOW).inspect is Step.STORE
+    wanted = desired(owner, seen)
+    assert names_of(wanted)[2:] == ["ConfigMap/qwen-model", f"Deployment/{ENGINE}"]
+    assert wanted.drop == (job, old)
 
 
 def test_a_running_job_is_neither_applied_again_nor_dropped() -> None:
-    owner = an_owner()
-    job = build_inspection(owner, POLICY)
-    seen = observed(
-        facts=None,
-        facts_stored=False,
-        inspection=Inspection(state="running"),
-        children={("Job", job["metadata"]["name"]): job},
+    job = build_inspection(an_owner(), POLICY)
+    running = Inspection(state="running")
+    children = {("Job", job["metadata"]["name"]): job}
+    wanted = desired(
+        an_owner(), observed(facts=None, facts_stored=False, inspection=running, children=children)
     )
-    desired = build_all(owner, decide(owner, seen, POLICY, NOW), seen, POLICY)
-    assert (names_of(desired)[2:], desired.drop) == ([], ())
+    assert (names_of(wanted)[2:], wanted.drop) == ([], ())
+
+
+def live(replicas: int, **spec: Any) -> tuple[dict[tuple[str, str], Any], Any]:
+    """The plain revision's Deployment as it is, among the children."""
+    manifest = build_deployment(an_owner(spec).identity, PLAIN, replicas=replicas)
+    return {("Deployment", ENGINE): manifest}, manifest
 
 
 def test_without_a_plan_a_pin_still_stops_what_runs() -> None:
-    owner = an_owner({"replicas": 0})
-    live = deployment(an_owner(), replicas=2)
-    seen = observed(replicas=2, pools=(), children={("Deployment", "qwen-engine"): live})
-    desired = build_all(owner, decide(owner, seen, POLICY, NOW), seen, POLICY)
-    assert desired.apply[-1]["spec"] == {**live["spec"], "replicas": 0}
+    children, manifest = live(2)
+    wanted = desired(an_owner({"replicas": 0}), observed(replicas=2, pools=(), children=children))
+    assert wanted.rescale == (Rescaled(live=manifest, replicas=0),)
+    assert "Deployment" not in {item["kind"] for item in wanted.apply}
+
+
+def test_a_former_revision_is_rescaled_then_dropped_and_never_applied() -> None:
+    owner = an_owner({"engine": {"args": ["--seed=1"]}})
+    children, manifest = live(1)
+    serving = a_pod(ready=NOW - seconds(9))
+    new = a_blueprint({"engine": {"args": ["--seed=1"]}})
+    answering = a_pod("new", ready=NOW, revision=new.revision)
+    engines = (an_engine_set(of=new, replicas=1), an_engine_set(replicas=1))
+    seen = replace(
+        observed(pods=(serving, answering), children=children, load=quiet(0, in_flight=1)), engines=engines
+    )
+    wanted = desired(owner, seen)
+    assert names_of(wanted)[-1] == f"Deployment/qwen-engine-{new.revision}"
+    assert wanted.rescale == (Rescaled(live=manifest, replicas=0),)
+
+    gone = replace(seen, pods=(answering,), engines=(engines[0], an_engine_set(replicas=0)))
+    wanted = desired(owner, gone)
+    assert (wanted.rescale, wanted.drop) == ((), (manifest,))

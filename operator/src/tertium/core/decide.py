@@ -1,251 +1,114 @@
-"""How many replicas: the first rule that has an answer gives it. Pure; `now` is part of the case."""
+"""What one deployment needs, from what was observed: placement, starts, count, rollout in this order.
+
+Pure; `now` is an argument.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Final, TypeAlias
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
 
-from tertium.api.conditions import ConditionType, Reason
-from tertium.api.meta import parse_time
-from tertium.core import inspection
+from tertium.core import admission, inspection
+from tertium.core.drain import deletion_costs
+from tertium.core.expiry import expiry_of
+from tertium.core.inspection import Step
+from tertium.core.learning import drift_of, learn
+from tertium.core.lifecycle import start_seconds_left
 from tertium.core.observed import Observed, Owner
-from tertium.core.plan import NoSizing, Plan, Scale, plan_model
-from tertium.core.planner import Sizing
+from tertium.core.placement import Placed, place
+from tertium.core.plan import Plan, Scale, Sized
 from tertium.core.policy import Policy
+from tertium.core.rollout import Course, engine_goals, rollout_status, wanted_revision
+from tertium.core.scaling import Case, decide_scale
+from tertium.core.starts import judge_starts
 
-PINNED: Final = "spec.replicas pins the count"
-NO_PLAN: Final = "without a plan nothing is started or stopped"
 START_FAILED: Final = "the last start failed; its GPUs are free until the next try"
-DEMAND: Final = "a request waits for an answer"
-MINIMUM: Final = "spec.scaling.minReplicas"
-MAXIMUM: Final = "spec.scaling.maxReplicas"
-CONCURRENCY: Final = "the requests in flight need this many replicas"
-IDLE: Final = "no request for spec.scaling.idleSeconds"
-ASLEEP: Final = "no request waits"
-UNKNOWN_LOAD: Final = "the load is not known, so nothing is stopped"
-BUSY: Final = "requests are running"
-STARTING: Final = "no replica is ready yet"
-RECENT: Final = "the last request is less than spec.scaling.idleSeconds ago"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """One question: this deployment, this world, this moment."""
-
-    owner: Owner
-    observed: Observed
-    policy: Policy
-    now: datetime
-    sizing: Sizing | NoSizing
-
-
-Rule: TypeAlias = Callable[[Case], Scale | None]
 
 
 def decide(owner: Owner, observed: Observed, policy: Policy, now: datetime) -> Plan:
     """Return what is wanted. Raises `Terminal` when the spec cannot work whatever the world is like."""
-    sizing = plan_model(owner, observed)
-    case = Case(owner=owner, observed=observed, policy=policy, now=now, sizing=sizing)
-    scale = next(scale for rule in RULES if (scale := rule(case)) is not None)
-    retry_seconds = policy.inspection_retry_seconds
-    step = inspection.next_step(
-        observed.inspection, stored=observed.facts_stored, now=now, retry_seconds=retry_seconds
+    observed = replace(observed, learned=learn(owner, observed, now))
+    placed = place(owner, observed, policy, now)
+    if isinstance(placed.sizing, Sized):
+        admission.check_plan(owner.spec, placed.sizing.plan.flags)
+    starts = judge_starts(owner, observed, wanted_revision(owner, observed, placed), now)
+    course = Course(owner=owner, observed=observed, placed=placed, starts=starts, now=now)
+    case = Case(
+        owner=owner,
+        observed=observed,
+        now=now,
+        planned=isinstance(placed.sizing, Sized),
+        replicas=course.asked,
+        moving=course.moving,
     )
-    asks = [scale.requeue_after]
-    if step is inspection.Step.WAIT and observed.inspection.state == "failed":
-        asks.append(inspection.retry_wait(observed.inspection, now=now, retry_seconds=retry_seconds))
+    scale = rest_after_failed_start(course, decide_scale(case))
+    rollout = rollout_status(course, scale.replicas)
+    engines = engine_goals(course, scale.replicas, rollout)
+    step = inspection.next_step(
+        observed.inspection,
+        stored=observed.facts_stored,
+        now=now,
+        retry_seconds=policy.inspection_retry_seconds,
+    )
+    expiry = expiry_of(owner, observed, wanted=scale.replicas, now=now)
+    asks = (scale.requeue_after, placed.requeue_after, expiry.requeue_after, course.rest_left or None)
+    more = (_inspection_retry(observed, step, policy, now), _start_timeout(owner, observed, now))
     return Plan(
-        sizing=sizing,
+        sizing=placed.sizing,
         scale=scale,
         inspect=step,
-        requeue_after=min((ask for ask in asks if ask is not None), default=None),
+        requeue_after=min((ask for ask in (*asks, *more) if ask is not None), default=None),
+        engines=engines,
+        costs=deletion_costs(observed, engines),
+        rollout=rollout,
+        rolled_back=starts.rolled_back,
+        placements=placed.placements,
+        start_failures=starts.failures,
+        delete_owner=expiry.why,
+        learned=observed.learned,
+        drift=_drift(observed, placed),
     )
 
 
-def pinned(case: Case) -> Scale | None:
-    """Obey `spec.replicas`.
+def _drift(observed: Observed, placed: Placed) -> Mapping[str, int]:
+    sizing = placed.sizing
+    return drift_of(observed, placed.revision, sizing.plan) if isinstance(sizing, Sized) else {}
 
-    | spec.replicas | plan | replicas now | result       |
-    | absent        | any  | any          | -            |
-    | n             | yes  | any          | n            |
-    | n             | no   | more than n  | n            |
-    | n             | no   | n or fewer   | as they are  |
+
+def rest_after_failed_start(course: Course, scale: Scale) -> Scale:
+    """Free the GPUs of starts that failed, at once, and rest before the next try.
+
+    | the aimed-at revision | ready | another revision | result                                          |
+    | does not rest         | any   | any              | as wanted                                       |
+    | rests                 | any   | answers          | as wanted: it fills in                          |
+    | rests                 | r > 0 | answers not      | at most r                                       |
+    | rests                 | 0     | answers not      | 0, and the failure's words for those who wait   |
     """
-    wanted = case.owner.spec.replicas
-    if wanted is None:
-        return None
-    if isinstance(case.sizing, NoSizing) and wanted > case.observed.replicas:
-        return Scale(replicas=case.observed.replicas, why=NO_PLAN)
-    return Scale(replicas=wanted, why=PINNED, start_failed=_failure(case))
-
-
-def keep_without_plan(case: Case) -> Scale | None:
-    """Start and stop nothing while there is no valid plan.
-
-    | plan | replicas now | result |
-    | yes  | any          | -      |
-    | no   | n            | n      |
-    """
-    if isinstance(case.sizing, Sizing):
-        return None
-    return Scale(replicas=case.observed.replicas, why=NO_PLAN)
-
-
-def rest_after_failed_start(case: Case) -> Scale | None:
-    """Free the GPUs of a start that failed, at once, and rest before the next try.
-
-    The Active condition is the memory: it survives a restart of the operator, and a new generation ends it.
-
-    | a replica serves | failing now | remembered for this generation | result                     |
-    | yes              | any         | any                            | -                          |
-    | no               | yes         | any                            | 0, ask again after the rest |
-    | no               | no          | less than the rest ago         | 0, ask again at its end    |
-    | no               | no          | longer ago, or another's       | -                          |
-    """
-    observed, rest = case.observed, timedelta(seconds=case.policy.start_retry_seconds)
-    if observed.ready_pods:
-        return None
-    active = case.owner.identity.said(ConditionType.ACTIVE)
-    generation = case.owner.identity.generation
-    if (
-        active is not None
-        and active.reason == Reason.START_FAILED
-        and active.observed_generation == generation
-    ):
-        left = parse_time(active.last_transition_time) + rest - case.now
-        if left > timedelta(0):
-            return Scale(
-                replicas=0,
-                why=START_FAILED,
-                start_failed=active.message,
-                requeue_after=left.total_seconds(),
-            )
-    failure = _failure(case)
-    if not failure:
-        return None
-    return Scale(replicas=0, why=START_FAILED, start_failed=failure, requeue_after=rest.total_seconds())
-
-
-def stay_in_bounds(case: Case) -> Scale | None:
-    """Keep between `minReplicas` and `maxReplicas`.
-
-    | replicas now | result                          |
-    | below min    | min, or what the requests need  |
-    | above max    | max                             |
-    | between      | -                               |
-    """
-    scaling, now = case.owner.spec.scaling, case.observed.replicas
-    if now > scaling.max_replicas:
-        return Scale(replicas=scaling.max_replicas, why=MAXIMUM)
-    if now < scaling.min_replicas:
-        return Scale(replicas=max(scaling.min_replicas, _needed(case)), why=MINIMUM)
-    return None
-
-
-def wake_on_demand(case: Case) -> Scale | None:
-    """Start from zero because somebody waits.
-
-    | demand Lease | replicas now | result                        |
-    | not live     | any          | -                             |
-    | live         | more than 0  | -                             |
-    | live         | 0            | 1, or what the requests need  |
-    """
-    if case.observed.replicas > 0 or not case.observed.wanted(case.now):
-        return None
-    return Scale(replicas=max(1, _needed(case)), why=DEMAND)
-
-
-def scale_up(case: Case) -> Scale | None:
-    """Have as many replicas as the requests in flight fill, never fewer than now.
-
-    | load    | needed         | result           |
-    | unknown | -              | -                |
-    | known   | up to now      | -                |
-    | known   | more than now  | needed, up to max |
-    """
-    needed = _needed(case)
-    if case.observed.replicas == 0 or needed <= case.observed.replicas:
-        return None
-    return Scale(replicas=needed, why=CONCURRENCY)
-
-
-def stay_awake(case: Case) -> Scale | None:
-    """Keep what runs where stopping it would be wrong, or where too little is known to say.
-
-    | replicas  | demand   | a replica is ready | load    | result                         |
-    | at min    | any      | any                | any     | keep                           |
-    | above min | live     | any                | any     | keep, ask when it may end      |
-    | above min | not live | no                 | any     | keep                           |
-    | above min | not live | yes                | unknown | keep (a restart is no silence) |
-    | above min | not live | yes                | > 0     | keep                           |
-    | above min | not live | yes                | 0       | -                              |
-    """
-    observed, scaling = case.observed, case.owner.spec.scaling
-    if observed.replicas <= scaling.min_replicas:
-        return _keep(case, MINIMUM if observed.replicas else ASLEEP)
-    until = observed.demand_until
-    if until is not None and case.now < until:
-        return _keep(case, DEMAND, until - case.now)
-    if not observed.ready_pods:
-        return _keep(case, STARTING)
-    if observed.load is None:
-        return _keep(case, UNKNOWN_LOAD)
-    return _keep(case, BUSY) if observed.load.in_flight > 0 else None
-
-
-def sleep_when_idle(case: Case) -> Scale | None:
-    """Go down to `minReplicas` after `idleSeconds` without a running or held request.
-
-    The clock starts at the last finished answer, and never before a replica was ready.
-
-    | quiet for          | result                       |
-    | less than idleSeconds | keep, ask again at the limit |
-    | idleSeconds or more   | minReplicas                  |
-    """
-    observed, scaling = case.observed, case.owner.spec.scaling
-    quiet = [pod.ready for pod in observed.ready_pods if pod.ready is not None]
-    if observed.load is not None:
-        quiet.append(observed.load.quiet_since)
-    limit = max(quiet, default=case.now) + timedelta(seconds=scaling.idle_seconds)
-    if case.now < limit:
-        return _keep(case, RECENT, limit - case.now)
-    return Scale(replicas=scaling.min_replicas, why=IDLE)
-
-
-RULES: Final[tuple[Rule, ...]] = (
-    pinned,
-    keep_without_plan,
-    rest_after_failed_start,
-    stay_in_bounds,
-    wake_on_demand,
-    scale_up,
-    stay_awake,
-    sleep_when_idle,
-)
-"""Order is meaning: what the user fixed, then safety, then demand, then economy. The last always answers."""
-
-
-def _failure(case: Case) -> str:
-    """Return what a start says that fails now while nothing serves, else the empty text."""
-    if case.observed.ready_pods:
-        return ""
-    return next((pod.failure.message for pod in case.observed.pods if pod.failure is not None), "")
-
-
-def _needed(case: Case) -> int:
-    """Replicas that the requests in flight fill, at most `maxReplicas`; 0 when nothing is known."""
-    load = case.observed.load
-    if load is None:
-        return 0
-    filled = -(-load.in_flight // case.owner.spec.capacity.concurrent_sequences)
-    return min(filled, case.owner.spec.scaling.max_replicas)
-
-
-def _keep(case: Case, why: str, ask_again: timedelta | None = None) -> Scale:
-    return Scale(
-        replicas=case.observed.replicas,
-        why=why,
-        requeue_after=ask_again.total_seconds() if ask_again is not None else None,
+    failures = course.starts.failures
+    forbidden = course.owner.spec.suspend or course.owner.spec.replicas == 0
+    if failures is None or not course.rest_left or course.others_answer or forbidden:
+        return scale
+    ready = course.ready(course.aim)
+    if ready and scale.replicas <= ready:
+        return scale
+    return replace(
+        scale,
+        replicas=min(scale.replicas, ready),
+        why=START_FAILED,
+        rule=rest_after_failed_start.__name__,
+        start_failed="" if ready else failures.message,
     )
+
+
+def _inspection_retry(observed: Observed, step: Step, policy: Policy, now: datetime) -> float | None:
+    if step is not Step.WAIT or observed.inspection.state != "failed":
+        return None
+    return inspection.retry_wait(observed.inspection, now=now, retry_seconds=policy.inspection_retry_seconds)
+
+
+def _start_timeout(owner: Owner, observed: Observed, now: datetime) -> float | None:
+    """Return the seconds until a start has taken too long."""
+    left = (start_seconds_left(pod, now, owner.spec.engine.start_seconds) for pod in observed.pods)
+    return min((seconds for seconds in left if seconds), default=None)

@@ -1,46 +1,27 @@
-"""The life of one engine pod, read from its manifest: start phases, readiness, why it waits or failed."""
+"""The life of one engine pod: start phases, readiness, whether its start failed, how long to rest after that.
+
+Pure; `now` is an argument.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Final
+from datetime import datetime, timedelta
+from typing import Final
 
 from tertium.api.meta import Manifest, parse_time
 from tertium.api.v1alpha1 import StartPhase, StartRecord
-from tertium.core import names
+from tertium.core import failure, names
+from tertium.core.failure import StartFailure
 
-# Waiting reasons that no passing of time cures: the first pull error is not among them, its back-off is.
-_HOPELESS: Final = frozenset(
-    {
-        "ImagePullBackOff",
-        "InvalidImageName",
-        "ErrImageNeverPull",
-        "CreateContainerConfigError",
-        "CreateContainerError",
-        "RunContainerError",
-    }
-)
+GPU_RESOURCES: Final = "nvidia.com/"
+"""Prefix of the resources that are GPUs or slices of them."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartFailure:
-    """A start that failed. `words` is what the engine or the kubelet said."""
-
-    words: str
-    exit_code: int | None = None
-    """None: the container never ran."""
-    restarted: bool = False
-    """The log of the failed run is the previous one."""
-
-    @property
-    def message(self) -> str:
-        """One sentence for the condition."""
-        if self.exit_code is None:
-            return self.words
-        ended = f"The engine ended with exit code {self.exit_code}"
-        return f"{ended}: {self.words}" if self.words else f"{ended} and said nothing"
+_FIRST_REST_SECONDS: Final = 60.0
+_LONGEST_REST_SECONDS: Final = 1800.0
+_OVERSTAY: Final = timedelta(seconds=30)
+_NEWS: Final = timedelta(seconds=_FIRST_REST_SECONDS)
+"""How long a pod's remains count as a start that fails now: no longer than the shortest rest after it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,115 +29,156 @@ class EnginePod:
     """One replica."""
 
     name: str
+    uid: str
+    revision: str
+    """Which revision of the engine's pods it is of."""
+    gpus: int
+    """GPUs it holds once it has a node."""
+    node: str
+    """Where it runs; empty: it has no node yet."""
+    address: str
+    """Its IP; empty: none yet."""
     created: datetime
     terminating: bool
+    ended: datetime | None
+    """Since when its containers are gone for good and only the record is left; None: it is alive."""
     scheduled: datetime | None
     started: datetime | None
     ready: datetime | None
     """Since when it answers; None: it does not."""
+    served: bool
+    """It has answered since its container started, though it may not now."""
     waits_for: str
     """Why the scheduler or the kubelet holds it back; empty: nothing does."""
     unschedulable: bool
     failure: StartFailure | None
+    """What its manifest shows; `start_failure` adds what takes a clock."""
+    lost: bool = False
+    """Its node is out of use: whatever it still does there, nobody sees it."""
+    taken_by: str = ""
+    """Who takes it away though nobody scaled it down, as a sentence; empty: nobody."""
+    streams: int | None = None
+    """Requests it works on; None: not known."""
+    leaves_by: datetime | None = None
+    """Until when it is given time to finish; None: it is not being deleted."""
 
     @classmethod
     def parse(cls, manifest: Manifest) -> EnginePod:
         """Read a pod of the engine's Deployment."""
-        metadata, status = manifest["metadata"], manifest.get("status") or {}
-        conditions = _conditions(status)
-        container = _container(status.get("containerStatuses") or (), names.ENGINE_CONTAINER)
-        terminating = "deletionTimestamp" in metadata
-        scheduled = _since(conditions, "PodScheduled")
+        metadata, spec, status = (manifest.get(part) or {} for part in ("metadata", "spec", "status"))
+        terminating, ended = "deletionTimestamp" in metadata, _ended(manifest)
+        started = failure.time_of(
+            failure.state(failure.container_status(manifest), "running").get("startedAt")
+        )
         return cls(
             name=metadata["name"],
+            uid=metadata.get("uid", ""),
+            revision=(metadata.get("labels") or {}).get(names.REVISION_LABEL, names.UNVERSIONED),
+            gpus=_gpus(manifest),
+            node=spec.get("nodeName") or "",
+            address=status.get("podIP") or "",
             created=parse_time(metadata["creationTimestamp"]),
             terminating=terminating,
-            scheduled=scheduled,
-            started=_time(_state(container, "running").get("startedAt")),
-            ready=None if terminating else _since(conditions, "Ready"),
-            waits_for=why_waiting(manifest),
-            unschedulable=conditions.get("PodScheduled", {}).get("reason") == "Unschedulable",
-            failure=None if terminating else _failure(container, conditions),
+            ended=ended,
+            scheduled=_since(manifest, "PodScheduled"),
+            started=started,
+            ready=None if terminating or ended else _since(manifest, "Ready"),
+            served=failure.has_served(manifest, started),
+            waits_for=failure.why_waiting(manifest),
+            unschedulable=failure.condition(manifest, "PodScheduled").get("reason") == "Unschedulable",
+            failure=None if terminating else failure.failure_of(manifest),
+            taken_by=failure.taken_by(manifest),
+            lost=failure.is_lost(manifest),
+            leaves_by=failure.time_of(metadata.get("deletionTimestamp")),
         )
 
-    def start_record(self) -> StartRecord | None:
-        """Return the phases of the start that made this pod ready, or None while there is none.
+    def overstays(self, now: datetime) -> bool:
+        """Whether it should long be gone: its node does not answer, and its GPUs are no use to anyone."""
+        return self.leaves_by is not None and now >= self.leaves_by + _OVERSTAY
+
+    def holds_gpus(self, now: datetime) -> bool:
+        """Whether its GPUs are not free for others."""
+        return self.scheduled is not None and not self.lost and not self.overstays(now)
+
+    def start_record(self, answered: datetime) -> StartRecord | None:
+        """Return the phases of the start after which it first `answered`; None where they are not all known.
 
         Kubernetes keeps these times in whole seconds.
         """
-        if self.scheduled is None or self.started is None or self.ready is None:
+        if self.scheduled is None or self.started is None or answered < self.started:
             return None
         steps = (
             ("scheduling", self.created, self.scheduled),
             ("container", self.scheduled, self.started),
-            ("engine", self.started, self.ready),
+            ("engine", self.started, answered),
         )
         return StartRecord(
-            total_millis=_millis(self.created, self.ready),
+            total_millis=_millis(self.created, answered),
             phases=tuple(StartPhase(name=name, millis=_millis(begin, end)) for name, begin, end in steps),
         )
 
 
-def why_waiting(manifest: Manifest) -> str:
-    """Return why a pod has not started: the scheduler's words, else the first waiting container's."""
-    status = manifest.get("status") or {}
-    scheduled = _conditions(status).get("PodScheduled", {})
-    if scheduled.get("status") == "False":
-        return str(scheduled.get("message") or scheduled.get("reason") or "not scheduled")
-    for container in [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]:
-        waiting = _state(container, "waiting")
-        if waiting.get("message"):
-            return f"{waiting['reason']}: {waiting['message']}"
-    return ""
+def start_failure(pod: EnginePod, now: datetime, start_seconds: int) -> StartFailure | None:
+    """Return how this pod's start failed, or None: it has not, or not yet.
 
-
-def _failure(
-    container: Mapping[str, Any], conditions: Mapping[str, Mapping[str, Any]]
-) -> StartFailure | None:
-    """Return how the start failed, or None.
-
-    | container                                     | Ready condition           | result            |
-    | waits for an image or a config it cannot have | any                       | the kubelet's words |
-    | ended, exit code 0                            | any                       | None              |
-    | ended, exit code not 0                        | not True since that start | the failure       |
-    | ended, exit code not 0                        | turned after that start   | None: it had served |
+    | pod                                            | for                     | result             |
+    | is being deleted                               | -                       | None               |
+    | ended and never answered: evicted, refused     | 60 s or more            | None: an old story |
+    | ended, its container did, or it cannot start   | -                       | what was said      |
+    | has answered since its container started       | -                       | None               |
+    | its container runs                             | `start_seconds` or more | took too long      |
+    | has a node, and its container does not run yet | `start_seconds` or more | took too long      |
+    | otherwise                                      | -                       | None               |
     """
-    waiting = _state(container, "waiting")
-    if waiting.get("reason") in _HOPELESS:
-        return StartFailure(words=f"{waiting['reason']}: {waiting.get('message') or 'no message'}")
-    ended = _state(container, "terminated")
-    restarted = not ended
-    ended = ended or (container.get("lastState") or {}).get("terminated") or {}
-    if not ended or ended.get("exitCode", 0) == 0:
+    if pod.terminating or (pod.ended is not None and now - pod.ended >= _NEWS):
         return None
-    ready = conditions.get("Ready", {})
-    begun, turned = _time(ended.get("startedAt")), _time(ready.get("lastTransitionTime"))
-    if ready.get("status") == "True" or (begun and turned and turned > begun):
+    if pod.failure is not None:
+        return pod.failure
+    left = start_seconds_left(pod, now, start_seconds)
+    if left is None or left > 0:
         return None
-    reason = ended.get("reason", "")
-    words = "out of memory (OOMKilled)" if reason == "OOMKilled" else str(ended.get("message") or "").strip()
-    return StartFailure(words=words, exit_code=int(ended["exitCode"]), restarted=restarted)
+    late = f"within the {start_seconds} s of spec.engine.startSeconds"
+    if pod.started is not None:
+        return StartFailure(words=f"The engine did not answer /health {late}")
+    why = pod.waits_for or "the kubelet does not say why"
+    return StartFailure(words=f"The engine's container did not start {late}: {why}")
 
 
-def _conditions(status: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
-    return {condition["type"]: condition for condition in status.get("conditions") or ()}
+def start_seconds_left(pod: EnginePod, now: datetime, start_seconds: int) -> float | None:
+    """Return after how many seconds a start has taken too long; None: it is over or has no node yet."""
+    begun = pod.started or pod.scheduled
+    if pod.terminating or pod.served or pod.ended is not None or pod.failure is not None or begun is None:
+        return None
+    return max(0.0, start_seconds - (now - begun).total_seconds())
 
 
-def _container(statuses: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any]:
-    return next((status for status in statuses if status["name"] == name), {})
+def rest_seconds(count: int) -> float:
+    """Return the rest after the `count`-th failed start in a row, in seconds: 60, doubled up to 1,800."""
+    return min(_FIRST_REST_SECONDS * 2.0 ** min(max(count - 1, 0), 16), _LONGEST_REST_SECONDS)
 
 
-def _state(container: Mapping[str, Any], state: str) -> Mapping[str, Any]:
-    return (container.get("state") or {}).get(state) or {}
+def _ended(manifest: Manifest) -> datetime | None:
+    """Return when a pod ended: the kubelet says it of containers only, so the latest time known counts."""
+    status = manifest.get("status") or {}
+    if status.get("phase") not in ("Failed", "Succeeded"):
+        return None
+    texts = [
+        manifest["metadata"]["creationTimestamp"],
+        failure.state(failure.container_status(manifest), "terminated").get("finishedAt"),
+        *(condition.get("lastTransitionTime") for condition in status.get("conditions") or ()),
+    ]
+    return max(parse_time(text) for text in texts if text)
 
 
-def _since(conditions: Mapping[str, Mapping[str, Any]], kind: str) -> datetime | None:
-    condition = conditions.get(kind, {})
-    return _time(condition.get("lastTransitionTime")) if condition.get("status") == "True" else None
+def _gpus(manifest: Manifest) -> int:
+    limits = failure.resources(manifest, "limits")
+    counts = [str(count) for name, count in limits.items() if name.startswith(GPU_RESOURCES)]
+    return sum(int(count) for count in counts if count.isdecimal())
 
 
-def _time(text: str | None) -> datetime | None:
-    return parse_time(text) if text else None
+def _since(manifest: Manifest, kind: str) -> datetime | None:
+    condition = failure.condition(manifest, kind)
+    return failure.time_of(condition.get("lastTransitionTime")) if condition.get("status") == "True" else None
 
 
 def _millis(begin: datetime, end: datetime) -> int:

@@ -1,8 +1,8 @@
 """Every name and label that Tertium gives, in one place.
 
 Child names are the owner's name and a suffix. Owner names are at most 253 characters, child names at most 63
-(they end up in labels and DNS), so a long one is cut and gets eight characters of its hash: distinct owners
-never share a child.
+(they end up in labels and DNS), so a long one is cut; one that is changed in any way gets eight characters of
+the owner's hash: distinct owners never share a child.
 """
 
 from __future__ import annotations
@@ -19,13 +19,22 @@ OWNER: Final = "tertium.dev/deployment"
 MANAGED_SELECTOR: Final = f"{MANAGED_BY}=tertium"
 ENGINE_SELECTOR: Final = f"{MANAGED_SELECTOR},{COMPONENT}=engine"
 
-REVISION_ANNOTATION: Final = "tertium.dev/revision"
+REVISION_LABEL: Final = "tertium.dev/revision"
+UNVERSIONED: Final = "unversioned"
+"""Stands for the revision of what was made before there were any."""
+APPLIED_ANNOTATION: Final = "tertium.dev/applied"
+BLUEPRINT_ANNOTATION: Final = "tertium.dev/blueprint"
+SPOT_ANNOTATION: Final = "tertium.dev/spot"
+DELETION_COST_ANNOTATION: Final = "controller.kubernetes.io/pod-deletion-cost"
 SOURCE_DIGEST_ANNOTATION: Final = "tertium.dev/source-digest"
 INSPECTION: Final = "inspection"
 FACTS_KEY: Final = "facts.json"
+LEARNED_KEY: Final = "learned.json"
 
 FIELD_MANAGER: Final = "tertium"
 STATUS_FIELD_MANAGER: Final = "tertium-status"
+SCALE_FIELD_MANAGER: Final = "tertium-scale"
+DRAIN_FIELD_MANAGER: Final = "tertium-drain"
 ENGINE_CONTAINER: Final = "engine"
 ENGINE_PORT: Final = 8000
 
@@ -41,8 +50,13 @@ def fit(text: str, limit: int = _LIMIT) -> str:
 
 
 def engine(owner: ObjectKey) -> str:
-    """Name of the engine's Deployment and Service; the pods of a Deployment add 17 characters."""
-    return _child(owner, "engine", _LIMIT - 17)
+    """Name of the Service in front of all replicas."""
+    return _child(owner, "engine")
+
+
+def engine_revision(owner: ObjectKey, revision: str) -> str:
+    """Name of the Deployment of one revision of the engine; its pods add 17 characters."""
+    return _child(owner, f"engine-{revision}", _LIMIT - 17)
 
 
 def demand_lease(owner: ObjectKey) -> str:
@@ -53,6 +67,11 @@ def demand_lease(owner: ObjectKey) -> str:
 def facts(owner: ObjectKey) -> str:
     """Name of the ConfigMap that holds what the inspection read from the model."""
     return _child(owner, "model")
+
+
+def learned(owner: ObjectKey) -> str:
+    """Name of the ConfigMap that holds what the engine's starts have taught."""
+    return _child(owner, "learned")
 
 
 def inspection(owner: ObjectKey, source_digest: str) -> str:
@@ -87,10 +106,12 @@ def model_names(owner: ObjectKey, served_name: str | None) -> tuple[str, str]:
 
 
 def _child(owner: ObjectKey, suffix: str, limit: int = _LIMIT) -> str:
-    full = f"{owner.name}-{suffix}"
-    if len(full) <= limit and "." not in full:
+    # A Service's name holds no dots and begins with a letter; an owner's may do otherwise.
+    name = owner.name.replace(".", "-")
+    name = name if name[0].isalpha() else f"llm-{name}"
+    full = f"{name}-{suffix}"
+    if len(full) <= limit and name == owner.name:
         return full
-    # A Service name may hold no dots; a changed or cut name carries the hash of the original.
     digest = hashlib.sha256(owner.name.encode()).hexdigest()[:8]
     room = limit - len(suffix) - 10
-    return f"{owner.name.replace('.', '-')[:room].rstrip('-')}-{digest}-{suffix}"
+    return f"{name[:room].rstrip('-')}-{digest}-{suffix}"

@@ -5,20 +5,28 @@ It must not know where manifests come from: a watch, a list or a test.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any, Final
 
 from pydantic import ValidationError
 
 from tertium.api.conditions import ConditionType, Reason
 from tertium.api.meta import Condition, Manifest, ObjectKey, parse_time
 from tertium.api.v1alpha1 import LLMDeploymentSpec, LLMDeploymentStatus
+from tertium.core import names
 from tertium.core.errors import Terminal
+from tertium.core.failure import refused_words
 from tertium.core.inspection import ABSENT, Inspection
-from tertium.core.lifecycle import EnginePod
+from tertium.core.learned import NOTHING, Learned
+from tertium.core.lifecycle import GPU_RESOURCES, EnginePod
 from tertium.core.load import Load
-from tertium.core.planner import GpuPool, ModelFacts
+from tertium.core.planner import DEFAULT_ENGINE_VERSION, GpuPool, Measured, ModelFacts
+from tertium.core.planner.gpus import RESOURCE
+
+_SPOT: Final = {"true": True, "false": False}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +36,7 @@ class Identity:
     key: ObjectKey
     uid: str
     generation: int
+    created: datetime
     status: LLMDeploymentStatus
 
     @classmethod
@@ -42,6 +51,7 @@ class Identity:
             key=ObjectKey.of(manifest),
             uid=metadata["uid"],
             generation=metadata.get("generation", 0),
+            created=parse_time(metadata["creationTimestamp"]),
             status=status,
         )
 
@@ -75,29 +85,50 @@ class Owner:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Engine:
-    """The engine's Deployment as it is."""
+class EngineSet:
+    """All replicas of one revision: a Deployment as it is."""
 
+    name: str
+    uid: str
+    revision: str
+    document: Mapping[str, str]
+    """The blueprint it was made from; empty: not known."""
     replicas: int
     """Replicas its spec asks for."""
-    rolling_out: bool
-    """Some replicas are of an older template."""
+    created: datetime
+    accelerator: str = ""
+    resource: str = RESOURCE
+    """What its pods ask the scheduler for to get a GPU."""
+    spot: bool | None = None
+    stuck: str = ""
+    """Why no pod of it can be made, in the API server's words: a quota, a policy; empty: nothing says so."""
+    stuck_since: datetime | None = None
 
     @classmethod
-    def parse(cls, manifest: Manifest) -> Engine:
-        """Read a Deployment."""
-        spec, status = manifest["spec"], manifest.get("status") or {}
-        seen = status.get("observedGeneration", 0) >= manifest["metadata"].get("generation", 0)
-        existing = status.get("replicas", 0)
+    def parse(cls, manifest: Manifest) -> EngineSet:
+        """Read an engine Deployment."""
+        metadata, spec = manifest["metadata"], manifest["spec"]
+        stuck = _replica_failure(manifest)
+        pod = spec["template"]["spec"]
+        resource = _gpu_resource(pod)
         return cls(
+            name=metadata["name"],
+            uid=metadata["uid"],
+            revision=(metadata.get("labels") or {}).get(names.REVISION_LABEL, names.UNVERSIONED),
+            document=_document(metadata.get("annotations") or {}),
             replicas=spec.get("replicas", 1),
-            rolling_out=seen and existing > 0 and status.get("updatedReplicas", 0) < existing,
+            created=parse_time(metadata["creationTimestamp"]),
+            accelerator=(pod.get("nodeSelector") or {}).get(f"{resource}.product", ""),
+            resource=resource,
+            spot=_SPOT.get((metadata.get("annotations") or {}).get(names.SPOT_ANNOTATION, "")),
+            stuck=refused_words(stuck.get("message", "")),
+            stuck_since=parse_time(stuck["lastTransitionTime"]) if stuck else None,
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Facts:
-    """What an inspection found, and its text as it is stored."""
+    """What an inspection found, and its text as it is stored. Read once, so told apart by identity."""
 
     text: str
     model: ModelFacts | None
@@ -119,8 +150,12 @@ class Facts:
 class Observed:
     """The world as far as one deployment is concerned."""
 
-    engine: Engine | None = None
+    engines: Sequence[EngineSet] = ()
+    """Its revisions, newest first."""
     pods: Sequence[EnginePod] = ()
+    """Replicas, those included that are on their way out."""
+    ended_pods: Sequence[EnginePod] = ()
+    """Records of replicas that are gone: evicted, refused by their node."""
     demand_until: datetime | None = None
     """Until when somebody waits for an answer; None: nobody ever did."""
     load: Load | None = None
@@ -128,14 +163,22 @@ class Observed:
     facts: Facts | None = None
     facts_stored: bool = False
     inspection: Inspection = ABSENT
-    pools: Sequence[GpuPool] = ()
+    pools: tuple[GpuPool, ...] = ()
+    engine_version: str = DEFAULT_ENGINE_VERSION
+    """Release of the engine that replicas are made with."""
+    learned: Learned = NOTHING
+    """What earlier starts have taught."""
+    heard: Mapping[str, Measured] = field(default_factory=dict)
+    """What replicas measured that was not learned yet, by revision."""
+    name_taken_by: ObjectKey | None = None
+    """The older deployment that has the short name this one asks for."""
     children: Mapping[tuple[str, str], Manifest] | None = None
     """Live objects by kind and name; for the executor, not for decisions."""
 
     @property
     def replicas(self) -> int:
-        """Replicas asked for now."""
-        return self.engine.replicas if self.engine else 0
+        """Replicas that all revisions together ask for now."""
+        return sum(engine.replicas for engine in self.engines)
 
     @property
     def ready_pods(self) -> Sequence[EnginePod]:
@@ -154,3 +197,25 @@ def parse_demand(lease: Manifest | None) -> datetime | None:
     if not renewed:
         return None
     return parse_time(renewed) + timedelta(seconds=spec.get("leaseDurationSeconds", 0))
+
+
+def _document(annotations: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the stored blueprint; one that cannot be read counts as unknown."""
+    try:
+        document = json.loads(annotations.get(names.BLUEPRINT_ANNOTATION, "{}"))
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _gpu_resource(pod: Mapping[str, Any]) -> str:
+    limits = [(container.get("resources") or {}).get("limits") or {} for container in pod["containers"]]
+    found = (name for resources in limits for name in resources if name.startswith(GPU_RESOURCES))
+    return next(found, RESOURCE)
+
+
+def _replica_failure(manifest: Manifest) -> Mapping[str, Any]:
+    conditions = (manifest.get("status") or {}).get("conditions") or ()
+    return next(
+        (item for item in conditions if item["type"] == "ReplicaFailure" and item["status"] == "True"), {}
+    )

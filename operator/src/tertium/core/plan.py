@@ -1,16 +1,28 @@
-"""What one reconcile wants, as intent and without manifests, and how the model's part of it is made."""
+"""What one reconcile wants, as intent and without manifests."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from tertium.api.conditions import Reason
-from tertium.core import admission
+from tertium.api.v1alpha1 import Placement, PlanStatus, RolloutStatus, StartFailures
+from tertium.core.blueprint import Blueprint
 from tertium.core.inspection import Step
-from tertium.core.observed import Observed, Owner
-from tertium.core.planner import GpuPool, Refused, Sizing, size
+from tertium.core.learned import NOTHING, Learned
+from tertium.core.planner.gpus import RESOURCE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sized:
+    """There is a world size: newly computed, or the one that what runs was made by."""
+
+    plan: PlanStatus
+    reason: Reason
+    """How well it fits."""
+    resource: str = RESOURCE
+    """What a pod asks the scheduler for to get one such GPU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,54 +36,52 @@ class NoSizing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
-    """How many replicas, which rule said so, and when to ask it again."""
+    """How many replicas the whole deployment should have, and why."""
 
     replicas: int
     why: str
+    rule: str = ""
+    """Name of the rule that said so."""
     start_failed: str = ""
-    """What a failed start said; empty: none is remembered."""
+    """What a failed start said, while nothing answers because of it; empty: waiting makes sense."""
     requeue_after: float | None = None
+    """After how many seconds the answer may be another though nothing happened."""
+    idle_after_seconds: int | None = None
+    """How long an idle replica is kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineGoal:
+    """What one revision of the engine's pods should come to."""
+
+    revision: str
+    replicas: int
+    blueprint: Blueprint | None = None
+    """What to make it from; None: it stays as it was made, only its count may change."""
+    drop: bool = False
+    """Nothing is left of it, and nothing will return to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """Everything one reconcile decided."""
 
-    sizing: Sizing | NoSizing
+    sizing: Sized | NoSizing
     scale: Scale
     inspect: Step
     requeue_after: float | None
-
-
-def plan_model(owner: Owner, observed: Observed) -> Sizing | NoSizing:
-    """Return the minimum world size, or why there is none.
-
-    Raises `Terminal` when the user's engine arguments repeat what was planned.
-    """
-    facts = observed.facts
-    if facts is not None and facts.refusal is not None:
-        return NoSizing(status="False", reason=facts.refusal.reason, message=str(facts.refusal))
-    if facts is None or facts.model is None:
-        seen = observed.inspection
-        failed = seen.state == "failed"
-        return NoSizing(
-            status="False" if failed else "Unknown",
-            reason=seen.reason if failed else Reason.INSPECTING,
-            message=seen.message,
-        )
-    found = size(facts.model, _pools(owner, observed), owner.spec)
-    if isinstance(found, Refused):
-        found = size(facts.model, observed.pools, owner.spec)
-    if isinstance(found, Refused):
-        return NoSizing(status="False", reason=found.reason, message=found.message)
-    admission.check_arguments(owner.spec, found.flags)
-    return found
-
-
-def _pools(owner: Owner, observed: Observed) -> Sequence[GpuPool]:
-    """Keep running replicas on the GPU they were planned for: a node that joins moves nobody."""
-    before = owner.identity.status
-    unchanged = before.observed_generation == owner.identity.generation
-    if before.plan is None or not unchanged or observed.replicas == 0:
-        return observed.pools
-    return [pool for pool in observed.pools if pool.product == before.plan.accelerator]
+    engines: tuple[EngineGoal, ...] = ()
+    costs: Mapping[str, int] = field(default_factory=dict)
+    """Deletion cost by pod, of the replicas among which Kubernetes chooses now: the lowest goes first."""
+    rollout: RolloutStatus | None = None
+    rolled_back: bool = False
+    """The wanted revision cannot start, and `onFailure: Rollback` returned to the one that served."""
+    placements: tuple[Placement, ...] = ()
+    """Accelerators that could not be had, while each rests."""
+    start_failures: StartFailures | None = None
+    learned: Learned = NOTHING
+    """What starts have taught so far, this look at the world included."""
+    drift: Mapping[str, int] = field(default_factory=dict)
+    """How much more the engine measured than was planned, in percent of a GPU's budget, by part."""
+    delete_owner: str = ""
+    """Why the deployment itself is to be deleted; empty: it is not."""

@@ -10,8 +10,9 @@ from typing import Any, Final
 
 from tertium.api.conditions import ConditionType, Reason
 from tertium.api.meta import Manifest
+from tertium.core.lifecycle import rest_seconds
 
-PINNED_TO_ZERO: Final = "PinnedToZero"
+_NEEDED: Final = (ConditionType.ACCEPTED, ConditionType.PLANNED, ConditionType.WEIGHTS_READY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,26 +26,29 @@ class Refusal:
 def refusal_of(manifest: Manifest) -> Refusal | None:
     """Return why no replica can be had, or None while one can be waited for.
 
-    | what the object says                                     | result                       |
-    | `spec.replicas` is 0                                     | refused: nothing may start   |
-    | Accepted or Planned is False, for this generation        | refused with its words       |
-    | Active is False because of StartFailed, this generation  | refused with the engine's    |
-    | the same for an older generation                         | None: the operator will look |
-    | anything else                                            | None                         |
+    | what the object says                                        | result                        |
+    | `spec.suspend` is true                                      | refused: it sleeps on purpose |
+    | `spec.replicas` is 0                                        | refused: nothing may start    |
+    | Accepted, Planned or WeightsReady is False, this generation | refused with its words        |
+    | Active is False because of StartFailed, this generation     | refused with the engine's     |
+    | the same for an older generation                            | None: the operator will look  |
+    | anything else                                               | None                          |
     """
-    if manifest.get("spec", {}).get("replicas") == 0:
-        return Refusal(
-            reason=PINNED_TO_ZERO,
-            message="its `spec.replicas` is pinned to 0; raise or remove it and requests wake the model",
-        )
+    spec = manifest.get("spec", {})
+    if spec.get("suspend"):
+        message = "its `spec.suspend` is true; set it to false and requests wake the model"
+        return Refusal(reason=Reason.SUSPENDED, message=message)
+    if spec.get("replicas") == 0:
+        message = "its `spec.replicas` is pinned to 0; raise or remove it and requests wake the model"
+        return Refusal(reason=Reason.PINNED_TO_ZERO, message=message)
     conditions = current_conditions(manifest)
-    for kind in (ConditionType.ACCEPTED, ConditionType.PLANNED):
+    for kind in _NEEDED:
         condition = conditions.get(kind)
         if condition is not None and condition["status"] == "False":
             return _refused(condition)
     active = conditions.get(ConditionType.ACTIVE)
     if active is not None and active["status"] == "False" and active["reason"] == Reason.START_FAILED:
-        return _refused(active)
+        return _refused(active, _next_try(manifest))
     return None
 
 
@@ -55,5 +59,11 @@ def current_conditions(manifest: Manifest) -> dict[str, dict[str, Any]]:
     return {item["type"]: item for item in found if item.get("observedGeneration", 0) == generation}
 
 
-def _refused(condition: dict[str, Any]) -> Refusal:
-    return Refusal(reason=condition["reason"], message=condition.get("message", ""))
+def _refused(condition: dict[str, Any], more: str = "") -> Refusal:
+    return Refusal(reason=condition["reason"], message=condition.get("message", "") + more)
+
+
+def _next_try(manifest: Manifest) -> str:
+    failures = manifest.get("status", {}).get("startFailures") or {}
+    rest = rest_seconds(failures.get("count", 1))
+    return f". It is tried again {rest:.0f} s after the failure at {failures['lastAt']}" if failures else ""

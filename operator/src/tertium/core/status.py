@@ -1,59 +1,47 @@
 """The status: what was observed and decided, in the API's words. Never what was merely asked for.
 
-Messages hold no counters and no times, so that an unchanged world gives an equal status.
+It is also Tertium's memory between two passes: what is neither seen nor decided anew is carried over. Nothing
+in it changes while the world does not.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Final, Literal
+from typing import Any, Final
 
-from tertium.api.conditions import ConditionType, Reason
-from tertium.api.meta import Condition, format_time
-from tertium.api.v1alpha1 import ColdStartStatus, LLMDeploymentStatus, ScalingStatus
+from tertium.api.conditions import ConditionType
+from tertium.api.meta import Condition, format_time, parse_time
+from tertium.api.v1alpha1 import ColdStartStatus, LLMDeploymentStatus, ScalingStatus, Usage
 from tertium.core import names
-from tertium.core.observed import Identity, Observed
-from tertium.core.plan import NoSizing, Plan
+from tertium.core.conditions import Said, conditions_of, refused
+from tertium.core.ledger import account
+from tertium.core.observed import Identity, Observed, Owner
+from tertium.core.plan import Plan, Sized
 from tertium.core.policy import Policy
 
-Truth = Literal["True", "False", "Unknown"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
-    """A condition without its times."""
-
-    status: Truth
-    reason: Reason
-    message: str = ""
-
-
-NOT_LOOKED_AT: Final = Said(status="Unknown", reason=Reason.PENDING, message=Reason.PENDING.sentence)
-VALID: Final = Said(status="True", reason=Reason.VALID, message=Reason.VALID.sentence)
+_MESSAGE_LIMIT: Final = 4096
+"""Long enough for any reason, short enough to read; the API allows eight times as much."""
+_ETA_STEP_SECONDS: Final = 5
 
 
 def project_status(
-    identity: Identity, observed: Observed, plan: Plan, policy: Policy, now: datetime
+    owner: Owner, observed: Observed, plan: Plan, policy: Policy, now: datetime
 ) -> LLMDeploymentStatus:
     """Return the status of a deployment whose spec is understood."""
-    sizing = plan.sizing
-    sized = None if isinstance(sizing, NoSizing) else sizing.status()
-    if isinstance(sizing, NoSizing):
-        planned = Said(status=sizing.status, reason=sizing.reason, message=sizing.message)
-    else:
-        planned = Said(status="True", reason=Reason.FITS, message=sizing.why)
-    said = {
-        ConditionType.ACCEPTED: VALID,
-        ConditionType.PLANNED: planned,
-        ConditionType.PROGRESSING: _progressing(observed, plan),
-        ConditionType.ACTIVE: _active(observed, plan),
-    }
-    return _status(identity, observed, said, policy, now).model_copy(
+    said = conditions_of(owner, observed, plan)
+    return _status(owner.identity, observed, said, policy, now).model_copy(
         update={
-            "plan": sized,
-            "scaling": ScalingStatus(desired=plan.scale.replicas, why=plan.scale.why),
+            "plan": plan.sizing.plan if isinstance(plan.sizing, Sized) else None,
+            "scaling": ScalingStatus(
+                desired=plan.scale.replicas,
+                why=plan.scale.why,
+                idle_after_seconds=plan.scale.idle_after_seconds,
+            ),
             "model_digest": observed.facts.digest if observed.facts else "",
+            "rollout": plan.rollout,
+            "placements": plan.placements,
+            "start_failures": plan.start_failures,
         }
     )
 
@@ -61,128 +49,56 @@ def project_status(
 def project_refusal(
     identity: Identity, observed: Observed, refusal: Said, policy: Policy, now: datetime
 ) -> LLMDeploymentStatus:
-    """Return the status of a deployment that cannot be accepted; what runs is still reported."""
-    serving = _serving(observed)
-    said = {
-        ConditionType.ACCEPTED: refusal,
-        ConditionType.PLANNED: NOT_LOOKED_AT,
-        ConditionType.PROGRESSING: NOT_LOOKED_AT,
-        ConditionType.ACTIVE: serving or NOT_LOOKED_AT,
-    }
-    return _status(identity, observed, said, policy, now)
-
-
-def _progressing(observed: Observed, plan: Plan) -> Said:
-    """Say what is being changed.
-
-    | observed                                        | status, reason        |
-    | a start failed, nothing serves                  | False, StartFailed    |
-    | a replica cannot be scheduled                   | True, WaitingForGPU   |
-    | fewer ready than wanted, some of an old template | True, RollingOut     |
-    | fewer ready than wanted                         | True, ScalingUp       |
-    | more there than wanted, or some are ending      | True, ScalingDown     |
-    | otherwise                                       | False, Stable         |
-    """
-    if plan.scale.start_failed:
-        return Said(status="False", reason=Reason.START_FAILED, message=plan.scale.start_failed)
-    wanted = plan.scale.replicas
-    present = [pod for pod in observed.pods if not pod.terminating]
-    waiting = next((pod for pod in present if pod.unschedulable), None)
-    if waiting is not None and len(observed.ready_pods) < wanted:
-        return Said(status="True", reason=Reason.WAITING_FOR_GPU, message=waiting.waits_for)
-    if len(observed.ready_pods) < wanted:
-        rolling = observed.engine is not None and observed.engine.rolling_out
-        reason = Reason.ROLLING_OUT if rolling else Reason.SCALING_UP
-        held_back = next((pod.waits_for for pod in present if pod.waits_for), "")
-        return Said(status="True", reason=reason, message=held_back or reason.sentence)
-    if len(present) > wanted or len(present) < len(observed.pods):
-        return Said(status="True", reason=Reason.SCALING_DOWN, message=Reason.SCALING_DOWN.sentence)
-    return Said(status="False", reason=Reason.STABLE, message=Reason.STABLE.sentence)
-
-
-def _active(observed: Observed, plan: Plan) -> Said:
-    """Say whether requests are answered now. Unknown while a replica starts: it will turn out either way.
-
-    | observed                     | status, reason     |
-    | a replica is ready           | True, Serving      |
-    | the last start failed        | False, StartFailed |
-    | replicas wanted, none ready  | Unknown, Waking    |
-    | none wanted, a plan          | False, Idle        |
-    | none wanted, no plan         | Unknown, Pending   |
-    """
-    serving = _serving(observed)
-    if serving is not None:
-        return serving
-    if plan.scale.start_failed:
-        return Said(status="False", reason=Reason.START_FAILED, message=plan.scale.start_failed)
-    if plan.scale.replicas > 0:
-        return Said(status="Unknown", reason=Reason.WAKING, message=Reason.WAKING.sentence)
-    if isinstance(plan.sizing, NoSizing):
-        return NOT_LOOKED_AT
-    return Said(status="False", reason=Reason.IDLE, message=Reason.IDLE.sentence)
-
-
-def _serving(observed: Observed) -> Said | None:
-    if not observed.ready_pods:
-        return None
-    return Said(status="True", reason=Reason.SERVING, message=Reason.SERVING.sentence)
-
-
-def _ready(said: dict[ConditionType, Said]) -> Said:
-    """Sum up: the first of Accepted and Planned that is not True, then a failed start. Idle is healthy."""
-    for kind in (ConditionType.ACCEPTED, ConditionType.PLANNED):
-        if said[kind].status != "True":
-            return said[kind]
-    progressing = said[ConditionType.PROGRESSING]
-    if progressing.reason is Reason.START_FAILED:
-        return progressing
-    return Said(status="True", reason=Reason.READY, message=Reason.READY.sentence)
+    """Return the status of a deployment that cannot be accepted; what was decided before stays as it was."""
+    return _status(identity, observed, refused(refusal, observed), policy, now)
 
 
 def _status(
     identity: Identity,
     observed: Observed,
-    said: dict[ConditionType, Said],
+    said: Mapping[ConditionType, Said],
     policy: Policy,
     now: datetime,
 ) -> LLMDeploymentStatus:
-    said = {**said, ConditionType.READY: _ready(said)}
-    return LLMDeploymentStatus(
-        conditions=tuple(_condition(identity, kind, words, now) for kind, words in said.items()),
-        observed_generation=identity.generation,
-        replicas=sum(not pod.terminating for pod in observed.pods),
-        ready_replicas=len(observed.ready_pods),
-        selector=names.selector_text(identity.key, "engine"),
-        url=policy.gateway_url,
-        cold_start=_cold_start(identity, observed),
-    )
+    usage = account(identity.status.usage, (*observed.pods, *observed.ended_pods), now)
+    seen: dict[str, Any] = {
+        "conditions": tuple(_condition(identity, kind, words, now) for kind, words in said.items()),
+        "observed_generation": identity.generation,
+        "replicas": sum(not pod.terminating for pod in observed.pods),
+        "ready_replicas": len(observed.ready_pods),
+        "selector": names.selector_text(identity.key, "engine"),
+        "url": policy.gateway_url,
+        "cold_start": _cold_start(identity, observed, usage),
+        "usage": usage,
+    }
+    return identity.status.model_copy(update=seen)
 
 
 def _condition(identity: Identity, kind: ConditionType, said: Said, now: datetime) -> Condition:
-    """Date a condition: its time moves when its status does, and when a start fails anew.
-
-    The second is because the rest after a failed start is counted from that time.
-    """
+    """Date a condition: its time moves when its status does."""
     before = identity.said(kind)
-    since = format_time(now)
-    if before is not None and before.status == said.status and not _fails_anew(identity, before, said):
-        since = before.last_transition_time
+    unmoved = before is not None and before.status == said.status
     return Condition(
         type=kind,
         status=said.status,
         reason=said.reason,
-        message=said.message[:32768],
+        message=said.message[:_MESSAGE_LIMIT],
         observed_generation=identity.generation,
-        last_transition_time=since,
+        last_transition_time=before.last_transition_time if before and unmoved else format_time(now),
     )
 
 
-def _fails_anew(identity: Identity, before: Condition, said: Said) -> bool:
-    known = before.reason == said.reason and before.observed_generation == identity.generation
-    return said.reason is Reason.START_FAILED and not known
+def _cold_start(identity: Identity, observed: Observed, usage: Usage) -> ColdStartStatus:
+    """Return how the newest replica that answers started; the next one is expected to take as long.
 
-
-def _cold_start(identity: Identity, observed: Observed) -> ColdStartStatus:
+    The account remembers when a replica answered first: the pod knows only since when it does so now.
+    """
     newest = max(observed.ready_pods, key=lambda pod: pod.created, default=None)
-    record = newest.start_record() if newest else None
-    return ColdStartStatus(last=record) if record else identity.status.cold_start
+    if newest is None:
+        return identity.status.cold_start
+    first = next((entry.serving_since for entry in usage.open if entry.pod == newest.name), None)
+    record = newest.start_record(parse_time(first)) if first else None
+    if record is None:
+        return identity.status.cold_start
+    steps = -(-record.total_millis // (1000 * _ETA_STEP_SECONDS))
+    return ColdStartStatus(eta_seconds=max(1, steps) * _ETA_STEP_SECONDS, last=record)

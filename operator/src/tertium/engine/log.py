@@ -1,9 +1,9 @@
-"""What a vLLM log says about why a start failed. Pure: text in, one sentence out."""
+"""A vLLM log's bare lines, and the error that a failed start ends with. Pure: text in, text out."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 SENTENCE_LIMIT: Final = 1000
@@ -29,13 +29,17 @@ _ECHOES: Final = (
 )
 
 
-def failure_sentence(log: str) -> str:
-    """Return the engine's own reason from the tail of its log, or the empty text when it gives none.
+def bare_lines(log: str) -> Sequence[str]:
+    """Return the lines without colours, process and time stamp: a line looks the same from every process."""
+    return [_STAMP.sub("", _PROCESS.sub("", _COLOUR.sub("", line))) for line in log.splitlines()]
+
+
+def failure_sentence(lines: Sequence[str]) -> str:
+    """Return the engine's own reason from the bare lines of its log's tail, or the empty text without one.
 
     The last error counts that is not the echo of another process's: causes are logged before what they cause
     inside one process, and the outermost one is written for people.
     """
-    lines = [_bare(line) for line in log.splitlines()]
     found = ""
     for sentence in _errors(lines):
         if not any(echo in sentence for echo in _ECHOES):
@@ -43,7 +47,7 @@ def failure_sentence(log: str) -> str:
     return found[:SENTENCE_LIMIT]
 
 
-def _errors(lines: list[str]) -> Iterator[str]:
+def _errors(lines: Sequence[str]) -> Iterator[str]:
     for number, line in enumerate(lines):
         if usage := _USAGE.match(line):
             yield usage["words"].strip()
@@ -54,13 +58,8 @@ def _errors(lines: list[str]) -> Iterator[str]:
             yield f"{raised['kind']}: {words}"
 
 
-def _first_value_error(lines: list[str]) -> str:
+def _first_value_error(lines: Sequence[str]) -> str:
     for line in lines[:20]:
         if value := _PYDANTIC_VALUE.match(line):
             return value["words"].strip()
     return ""
-
-
-def _bare(line: str) -> str:
-    """Drop colours, process and time stamp: a line of a traceback looks the same in every process."""
-    return _STAMP.sub("", _PROCESS.sub("", _COLOUR.sub("", line)))

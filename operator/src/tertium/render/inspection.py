@@ -48,7 +48,7 @@ def build_facts(owner: Owner, facts: str) -> Manifest:
 
 
 def _pod(owner: Owner, policy: Policy) -> Mapping[str, Any]:
-    claim = vllm.claim_volume(owner, "model")
+    claim = vllm.claim_volume(owner.spec.model, "model")
     volumes = [{"name": "tmp", "emptyDir": {}}, *([claim] if claim else [])]
     return {
         "automountServiceAccountToken": False,
@@ -65,14 +65,14 @@ def _container(owner: Owner, policy: Policy) -> Mapping[str, Any]:
     mounts: list[Mapping[str, Any]] = [{"name": "tmp", "mountPath": "/tmp"}]
     arguments = ["inspect", model.source]
     environment: list[Mapping[str, Any]] = []
-    if vllm.reads_claim(owner):
+    if vllm.reads_claim(model):
         mounts.append({"name": "model", "mountPath": MOUNT_PATH, "readOnly": True})
         arguments += ["--mount", MOUNT_PATH]
     else:
         environment = [
             vllm.variable("HF_ENDPOINT", policy.hub_endpoint),
             vllm.variable("HF_HOME", "/tmp/hf"),
-            *vllm.token(owner).values(),
+            *vllm.token(model).values(),
         ]
     if model.revision:
         arguments += ["--revision", model.revision]

@@ -18,6 +18,7 @@ def child(
     kind: str,
     name: str,
     component: str,
+    labels: dict[str, str] | None = None,
     annotations: dict[str, str] | None = None,
     **content: Any,
 ) -> Manifest:
@@ -28,12 +29,12 @@ def child(
     metadata: dict[str, Any] = {
         "name": name,
         "namespace": owner.key.namespace,
-        "labels": names.labels(owner.key, component),
+        "labels": {**names.labels(owner.key, component), **(labels or {})},
         "ownerReferences": [owner_reference(owner)],
     }
     manifest = {"apiVersion": api_version, "kind": kind, "metadata": metadata, **content}
     digest = content_digest([manifest, annotations or {}])
-    metadata["annotations"] = {**(annotations or {}), names.REVISION_ANNOTATION: digest}
+    metadata["annotations"] = {**(annotations or {}), names.APPLIED_ANNOTATION: digest}
     return manifest
 
 
