@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 import yaml
+from prometheus_client import CollectorRegistry
 
 from tertium import __version__
 from tertium.gateway.settings import GatewaySettings
-from tertium.kube.cluster import JOB, LEASE, LLM_DEPLOYMENT, POD, Kind
+from tertium.kube.cluster import DEPLOYMENT, EVENT, JOB, LEASE, LLM_DEPLOYMENT, POD, Kind
 from tertium.runtime.execute import APPLIED_KINDS
+from tertium.runtime.metrics import Metrics
 from tertium.runtime.relist import WATCHED_KINDS
 from tertium.settings import OperatorSettings
 
@@ -26,14 +28,14 @@ SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 Rights = dict[str, set[str]]
 
 
-def roles() -> dict[str, Rights]:
-    """Return the verbs by `group/resource` of every ClusterRole, read from the template without Helm."""
+def roles(kind: str = "ClusterRole") -> dict[str, Rights]:
+    """Return the verbs by `group/resource` of every role of a kind, read from the template without Helm."""
     text = (CHART / "templates" / "rbac.yaml").read_text()
     plain = re.sub(r"^\s*\{\{[^}]*\}\}\s*$", "", text, flags=re.MULTILINE)
     documents = yaml.safe_load_all(re.sub(r"\{\{[^}]*\}\}", "x", plain))
     found: dict[str, Rights] = {}
     for document in documents:
-        if document["kind"] == "ClusterRole":
+        if document["kind"] == kind:
             rights: Rights = defaultdict(set)
             for rule in document["rules"]:
                 for resource in rule["resources"]:
@@ -53,10 +55,22 @@ def test_the_operator_has_the_rights_it_uses_and_no_others() -> None:
         used[resource(kind)] |= {"list", "watch"}
     for kind in APPLIED_KINDS.values():
         used[resource(kind)] |= {"get", "create", "patch"}
-    used[resource(JOB)] |= {"delete"}
+    for kind in (JOB, DEPLOYMENT, LLM_DEPLOYMENT):
+        used[resource(kind)] |= {"delete"}
     used[f"{resource(LLM_DEPLOYMENT)}/status"] |= {"patch"}
+    used[f"{resource(DEPLOYMENT)}/scale"] |= {"patch"}
+    used[resource(POD)] |= {"patch"}
+    used[resource(EVENT)] |= {"create", "patch"}
     used[f"{resource(POD)}/log"] |= {"get"}
     assert roles()["operator"] == used
+
+
+def test_the_leader_lease_alone_may_be_replaced() -> None:
+    assert roles("Role") == {"operator": {resource(LEASE): {"update"}}}
+    text = (CHART / "templates" / "rbac.yaml").read_text()
+    assert "resourceNames: [{{ $name }}-operator]" in text
+    operator = (CHART / "templates" / "operator.yaml").read_text()
+    assert re.search(r"TERTIUM_OPERATOR_LEASE\n\s+value: \{\{ \$name \}\}-operator\n", operator)
 
 
 def test_the_gateway_has_the_rights_it_uses_and_no_others() -> None:
@@ -104,7 +118,9 @@ def test_the_probes_and_ports_are_the_programs_own() -> None:
     operator = (CHART / "templates" / "operator.yaml").read_text()
     gateway = (CHART / "templates" / "gateway.yaml").read_text()
     ports = {name: field.default for name, field in GatewaySettings.model_fields.items() if "port" in name}
-    assert f"containerPort: {OperatorSettings.model_fields['health_port'].default}}}" in operator
+    health_port = OperatorSettings.model_fields["health_port"].default
+    assert f"containerPort: {health_port}}}" in operator
+    assert f'prometheus.io/port: "{health_port}"' in operator
     assert f"containerPort: {ports['listen_port']}}}" in gateway
     assert f"containerPort: {ports['report_port']}}}" in gateway
 
@@ -129,6 +145,25 @@ def test_a_value_is_in_the_schema_and_used_by_a_template(path: tuple[str, ...]) 
     # The images are looked up by the name of the part.
     used = f"$image.{path[-1]}" if path[0] == "images" else f".Values.{'.'.join(path)}"
     assert used in templates or f".Values.{'.'.join(path)}" in templates
+
+
+def test_the_readme_names_every_metric() -> None:
+    registry = CollectorRegistry()
+    Metrics(registry)
+    readme = (CHART / "README.md").read_text()
+    for family in registry.collect():
+        suffix = "_total" if family.type == "counter" else ""
+        assert f"`{family.name}{suffix}" in readme
+
+
+def test_the_chart_s_terms_are_the_program_s() -> None:
+    terms = VALUES["operator"]["leaderElection"]
+    fields = OperatorSettings.model_fields
+    assert terms == {
+        "leaseSeconds": fields["lease_seconds"].default,
+        "renewSeconds": fields["renew_seconds"].default,
+        "retrySeconds": fields["retry_seconds"].default,
+    }
 
 
 def test_the_readme_names_every_value() -> None:

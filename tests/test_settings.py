@@ -6,6 +6,7 @@ import pytest
 
 from tertium.api.meta import ObjectKey
 from tertium.core.errors import Terminal
+from tertium.runtime.leader import Terms
 from tertium.settings import load_settings
 
 
@@ -23,6 +24,19 @@ def test_the_environment_becomes_the_policy(monkeypatch: pytest.MonkeyPatch) -> 
     assert settings.gateway == ObjectKey("system", "tertium-gateway")
 
 
+def test_every_process_is_a_candidate_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.getpid", iter((7, 8)).__next__)
+    assert load_settings().pod_name != load_settings().pod_name
+    monkeypatch.setenv("TERTIUM_POD_NAME", "operator-1")
+    monkeypatch.setenv("TERTIUM_LEASE_SECONDS", "30")
+    settings = load_settings()
+    assert (settings.pod_name, settings.lease) == (
+        "operator-1",
+        ObjectKey("tertium-system", "tertium-operator"),
+    )
+    assert settings.terms == Terms(lease_seconds=30, renew_seconds=10, retry_seconds=2)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
@@ -34,6 +48,13 @@ def test_the_environment_becomes_the_policy(monkeypatch: pytest.MonkeyPatch) -> 
             "LOUD",
             "environment variable TERTIUM_LOG_LEVEL: Input should be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'",
             id="not a choice",
+        ),
+        pytest.param(
+            "RENEW_SECONDS",
+            "15",
+            "TERTIUM_LEASE_SECONDS must be more than TERTIUM_RENEW_SECONDS, and that more than "
+            "TERTIUM_RETRY_SECONDS; got 15, 15, 2",
+            id="a lease that another may take while its holder still writes",
         ),
     ],
 )

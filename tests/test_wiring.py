@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import kopf
@@ -57,24 +58,34 @@ def test_kopf_writes_nothing() -> None:
     assert settings.persistence.finalizer == UNUSED_FINALIZER == "tertium.dev/unused-by-anyone"
 
 
+def test_an_api_server_that_is_down_is_waited_for_without_end() -> None:
+    backoffs = build_settings().networking.error_backoffs
+    assert not isinstance(backoffs, float)
+    waits = list(islice(backoffs, 100))
+    assert (waits[0], waits[-1]) == (0.2, 10.0)
+    assert waits == sorted(waits)
+
+
 async def test_an_event_queues_the_owner_and_returns_nothing(
     wired: tuple[Store, WorkQueue[ObjectKey], Any],
 ) -> None:
     store, queue, on_event = wired
-    manifest = a_manifest()
-    manifest["metadata"]["managedFields"] = [{}]
-    assert await on_event(event={"type": None, "object": manifest}) is None
+    assert await on_event(event={"type": None, "object": a_manifest()}) is None
     assert await queue.get() == KEY
-    assert "managedFields" not in store.owners[KEY]["metadata"]
+    assert store.owners[KEY]["spec"] == a_manifest()["spec"]
 
 
-async def test_a_childs_event_queues_its_owner(wired: tuple[Store, WorkQueue[ObjectKey], Any]) -> None:
+async def test_a_childs_event_queues_its_owner_and_its_echo_nobody(
+    wired: tuple[Store, WorkQueue[ObjectKey], Any],
+) -> None:
     store, queue, on_event = wired
     store.put(a_manifest())
     pod = a_pod_manifest()
     await on_event(event={"type": "ADDED", "object": pod})
     assert await queue.get() == KEY
     queue.done(KEY)
+    await on_event(event={"type": "MODIFIED", "object": pod})
+    assert len(queue) == 0
     await on_event(event={"type": "DELETED", "object": pod})
     assert (await queue.get(), dict(store.children(KEY))) == (KEY, {})
 

@@ -31,7 +31,7 @@ def test_facts_are_printed_on_one_line(tmp_path: Path, capsys: pytest.CaptureFix
     code, answer = answer_of(capsys, "pvc://claim/model", "--mount", str(tmp_path))
     assert code == 0
     assert list(answer) == ["facts"]
-    assert sorted(answer["facts"]) == ["config", "digest", "revision", "weightBytes"]
+    assert sorted(answer["facts"]) == ["config", "digest", "revision", "tensors", "weightBytes"]
     assert answer["facts"]["weightBytes"] == 2 * TENSOR_BYTES
 
 

@@ -12,8 +12,10 @@ from datetime import datetime
 from typing import Any, TypeAlias
 
 from tertium.api.meta import Manifest, ObjectKey, format_time
+from tertium.core import names
 from tertium.core.errors import Retryable
-from tertium.kube.cluster import LEASE, Kind, WatchEvent
+from tertium.kube.cluster import EVENT, LEASE, Kind, WatchEvent
+from tertium.kube.events import build_event
 
 Path: TypeAlias = tuple[str, ...]
 Id: TypeAlias = tuple[str, ObjectKey]
@@ -64,20 +66,65 @@ class FakeCluster:
         content = {name: value for name, value in manifest.items() if name != "status"}
         return self._apply(kind, "tertium", content)
 
-    async def apply_status(self, kind: Kind, manifest: Manifest) -> None:
+    async def apply_status(self, kind: Kind, manifest: Manifest) -> Manifest:
         key = ObjectKey.of(manifest)
         if (kind.kind, key) not in self.objects:
             raise Retryable(f"apply status of {kind.kind} {key}: not found")
-        self._apply(kind, "tertium-status", {"status": manifest["status"]}, key=key, verb="apply_status")
+        content = {"status": manifest["status"]}
+        return self._apply(kind, "tertium-status", content, key=key, verb="apply_status")
 
-    async def delete(self, kind: Kind, key: ObjectKey, *, uid: str) -> None:
+    async def replace(self, kind: Kind, manifest: Manifest) -> Manifest | None:
+        key = ObjectKey.of(manifest)
+        self._record("replace", kind, key)
+        known = self.objects.get((kind.kind, key))
+        version = manifest["metadata"].get("resourceVersion")
+        if version != (known["metadata"]["resourceVersion"] if known else None):
+            return None
+        changed = copy.deepcopy(dict(manifest))
+        changed["metadata"] = {**(known["metadata"] if known else {}), **changed["metadata"]}
+        return copy.deepcopy(self._store((kind.kind, key), changed, known=known))
+
+    async def scale(self, kind: Kind, key: ObjectKey, replicas: int, *, uid: str) -> str:
+        self._record("scale", kind, key)
+        known = self._own(kind, key, uid, f"scale {kind.kind} {key} to {replicas}")
+        changed = copy.deepcopy(known)
+        changed["spec"]["replicas"] = replicas
+        if replicas != known["spec"].get("replicas"):
+            owners = self._owned.setdefault((kind.kind, key), {})
+            for paths in owners.values():
+                paths.discard(("spec", "replicas"))
+            owners[names.SCALE_FIELD_MANAGER] = {("spec", "replicas")}
+        return str(self._store((kind.kind, key), changed, known=known)["metadata"]["resourceVersion"])
+
+    async def annotate(
+        self, kind: Kind, key: ObjectKey, annotations: Mapping[str, str], *, uid: str, manager: str
+    ) -> Manifest:
+        self._own(kind, key, uid, f"annotate {kind.kind} {key}")
+        content = {"metadata": {"annotations": dict(annotations)}}
+        return self._apply(kind, manager, content, key=key, verb="annotate")
+
+    async def event(
+        self, kind: Kind, key: ObjectKey, *, uid: str, type: str, reason: str, message: str, now: datetime
+    ) -> None:
+        said = build_event(kind, key, uid=uid, type=type, reason=reason, message=message, now=now)
+        self._apply(EVENT, "tertium", dict(said), verb="event")
+
+    def _own(self, kind: Kind, key: ObjectKey, uid: str, what: str) -> dict[str, Any]:
+        """Return the object with this uid; raise what the API server's 404 or 409 becomes."""
+        known = self.objects.get((kind.kind, key))
+        if known is None or known["metadata"]["uid"] != uid:
+            raise Retryable(f"{what}: {'not found' if known is None else 'it has another uid'}")
+        return known
+
+    async def delete(self, kind: Kind, key: ObjectKey, *, uid: str, version: str = "") -> None:
         self._record("delete", kind, key)
         known = self.objects.get((kind.kind, key))
-        if known is not None and known["metadata"]["uid"] == uid:
+        metadata = known["metadata"] if known else {}
+        if metadata.get("uid") == uid and version in ("", metadata.get("resourceVersion")):
             self.remove(kind, key)
 
     async def pod_log(
-        self, key: ObjectKey, container: str, *, tail_lines: int, previous: bool = False
+        self, key: ObjectKey, container: str, *, tail_lines: int | None, previous: bool = False
     ) -> str:
         self.fail("log", "Pod", key.name)
         return self.logs.get((key.name, container), "")
@@ -120,6 +167,10 @@ class FakeCluster:
             _remove(changed, path)
         owners[manager] = paths
         _merge(changed, copy.deepcopy(content))
+        # Force: whoever said something else about a field has lost it.
+        lost = {path for path in paths & others if _at(known, path) != _at(changed, path)}
+        for name in owners.keys() - {manager}:
+            owners[name] -= lost
         return copy.deepcopy(self._store(object_id, changed, known=known))
 
     def _store(self, object_id: Id, manifest: dict[str, Any], *, known: Manifest | None) -> dict[str, Any]:
@@ -133,17 +184,22 @@ class FakeCluster:
             metadata["generation"] = metadata.get("generation", 0) + (1 if known else 0) or 1
         metadata["resourceVersion"] = str(self._version)
         self.objects[object_id] = manifest
-        self._tell("MODIFIED" if known else "ADDED", manifest)
+        self._tell("MODIFIED" if known else "ADDED", manifest, before=known)
         return manifest
 
     def _record(self, verb: str, kind: Kind, key: ObjectKey) -> None:
         self.fail(verb, kind.kind, key.name)
         self.calls.append((verb, kind.kind, key.name))
 
-    def _tell(self, change: Any, manifest: Manifest) -> None:
+    def _tell(self, change: Any, manifest: Manifest, *, before: Manifest | None = None) -> None:
+        """Tell the watches; an object that enters or leaves their selector comes or goes for them."""
         for kind, labels, events in self._watchers:
-            if kind == manifest["kind"] and _matches(manifest, labels):
-                events.put_nowait(WatchEvent(change, copy.deepcopy(manifest)))
+            if kind != manifest["kind"]:
+                continue
+            was, fits = before is not None and _matches(before, labels), _matches(manifest, labels)
+            seen: Any = change if change == "DELETED" or was == fits else "ADDED" if fits else "DELETED"
+            if fits or was:
+                events.put_nowait(WatchEvent(seen, copy.deepcopy(manifest)))
 
 
 def _matches(manifest: Manifest, labels: str) -> bool:
@@ -152,6 +208,14 @@ def _matches(manifest: Manifest, labels: str) -> bool:
         own.get(name) == value
         for name, _, value in (term.partition("=") for term in labels.split(",") if term)
     )
+
+
+def _at(manifest: Manifest | None, path: Path) -> Any:
+    """Return the value of a field, or None."""
+    value: Any = manifest
+    for name in path:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
 
 
 def _leaves(content: Mapping[str, Any], prefix: Path = ()) -> Iterator[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import datetime
 from typing import Any
 
 import aiohttp
@@ -17,11 +18,11 @@ from kubernetes.aio.client.rest import RESTClientObject
 from tertium.api.conditions import Reason
 from tertium.api.meta import ObjectKey
 from tertium.core.errors import Retryable, Terminal
-from tertium.kube import client
+from tertium.kube import watch
 from tertium.kube.client import KubeCluster
-from tertium.kube.cluster import JOB, LEASE, LLM_DEPLOYMENT, NODE, POD, WatchEvent
+from tertium.kube.cluster import DEPLOYMENT, JOB, LEASE, LLM_DEPLOYMENT, NODE, POD, WatchEvent
 from tertium.kube.connection import Connection
-from tests.factories import NOW
+from tests.factories import NOW, seconds
 
 KEY = ObjectKey("team-a", "qwen")
 
@@ -78,7 +79,7 @@ async def api() -> AsyncIterator[tuple[ApiServer, KubeCluster]]:
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "_PAUSES", (0.0,))
+    monkeypatch.setattr(watch, "_PAUSES", (0.0,))
 
 
 def item(name: str, version: int = 5) -> dict[str, Any]:
@@ -99,7 +100,8 @@ async def test_an_apply_is_forced_under_our_name(api: tuple[ApiServer, KubeClust
     manifest = {"kind": "Lease", "metadata": {"name": "qwen", "namespace": "team-a"}}
     assert "managedFields" not in (await cluster.apply(LEASE, manifest))["metadata"]
     path = "/apis/coordination.k8s.io/v1/namespaces/team-a/leases/qwen"
-    assert server.requests == [("PATCH", path, {"fieldManager": "tertium", "force": "true"}, manifest)]
+    query = {"fieldManager": "tertium", "force": "true", "fieldValidation": "Strict"}
+    assert server.requests == [("PATCH", path, query, manifest)]
     assert server.content_type == "application/apply-patch+yaml"
 
 
@@ -124,6 +126,121 @@ async def test_a_renewal_changes_holder_and_time_alone(api: tuple[ApiServer, Kub
     patch = {"spec": {"holderIdentity": "gateway-1", "renewTime": "2026-11-21T12:00:00.000000Z"}}
     assert server.requests[0][3] == patch
     assert server.content_type == "application/merge-patch+json"
+
+
+async def test_a_scaling_goes_to_its_subresource_and_means_one_uid(
+    api: tuple[ApiServer, KubeCluster],
+) -> None:
+    server, cluster = api
+    server.says(200, item("qwen", version=7))
+    assert await cluster.scale(DEPLOYMENT, KEY, 3, uid="u1") == "7"
+    method, path, query, body = server.requests[0]
+    assert (method, path) == ("PATCH", "/apis/apps/v1/namespaces/team-a/deployments/qwen/scale")
+    assert query["fieldManager"] == "tertium-scale"
+    assert body == {"metadata": {"uid": "u1"}, "spec": {"replicas": 3}}
+    assert server.content_type == "application/merge-patch+json"
+
+
+async def test_annotations_are_all_that_their_manager_says(api: tuple[ApiServer, KubeCluster]) -> None:
+    server, cluster = api
+    server.says(200, item("qwen"))
+    await cluster.annotate(POD, KEY, {"cost": "5"}, uid="u1", manager="tertium-drain")
+    _, path, query, body = server.requests[0]
+    assert path == "/api/v1/namespaces/team-a/pods/qwen"
+    assert query["fieldManager"] == "tertium-drain"
+    assert body["metadata"] == {
+        "name": "qwen",
+        "namespace": "team-a",
+        "uid": "u1",
+        "annotations": {"cost": "5"},
+    }
+
+
+async def test_a_successor_of_the_same_name_is_not_written_to(api: tuple[ApiServer, KubeCluster]) -> None:
+    server, cluster = api
+    server.says(422, {"message": 'Pod "qwen" is invalid: metadata.uid: Invalid value: field is immutable'})
+    with pytest.raises(Retryable) as fault:
+        await cluster.annotate(POD, KEY, {}, uid="u1", manager="tertium-drain")
+    assert str(fault.value) == "annotate Pod team-a/qwen: another object has this name now"
+
+
+async def say(cluster: KubeCluster, message: str, now: datetime = NOW) -> None:
+    words = {"type": "Normal", "reason": "Woke", "message": message}
+    await cluster.event(LLM_DEPLOYMENT, KEY, uid="u1", now=now, **words)
+
+
+async def test_an_event_tells_of_its_object(api: tuple[ApiServer, KubeCluster]) -> None:
+    server, cluster = api
+    server.says(200, item("qwen"))
+    await say(cluster, "A replica answers requests")
+    method, path, _, body = server.requests[0]
+    name = body.pop("metadata")["name"]
+    assert (method, path) == ("PATCH", f"/api/v1/namespaces/team-a/events/{name}")
+    assert body == {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "involvedObject": {
+            "apiVersion": "tertium.dev/v1alpha1",
+            "kind": "LLMDeployment",
+            "name": "qwen",
+            "namespace": "team-a",
+            "uid": "u1",
+        },
+        "type": "Normal",
+        "reason": "Woke",
+        "message": "A replica answers requests",
+        "source": {"component": "tertium-operator"},
+        "firstTimestamp": "2026-11-21T12:00:00Z",
+        "lastTimestamp": "2026-11-21T12:00:00Z",
+        "count": 1,
+    }
+
+
+async def test_the_same_words_are_the_same_event_and_others_another(
+    api: tuple[ApiServer, KubeCluster],
+) -> None:
+    server, cluster = api
+    for message, later in (("a", 0), ("a", 60), ("b", 0)):
+        server.says(200, item("qwen"))
+        await say(cluster, message, NOW + seconds(later))
+    names = [body["metadata"]["name"] for _, _, _, body in server.requests]
+    assert names[0] == names[1] != names[2]
+    assert all(name.startswith("qwen.") and len(name) <= 253 for name in names)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "method", "path"),
+    [
+        pytest.param({}, "POST", "/leases", id="without a version it is created"),
+        pytest.param({"resourceVersion": "5"}, "PUT", "/leases/qwen", id="with one, that one is replaced"),
+    ],
+)
+async def test_an_object_is_written_by_the_first_who_does(
+    api: tuple[ApiServer, KubeCluster], metadata: dict[str, str], method: str, path: str
+) -> None:
+    server, cluster = api
+    manifest = {"kind": "Lease", "metadata": {"name": "qwen", "namespace": "team-a", **metadata}}
+    server.says(201, item("qwen"))
+    server.says(409, {"message": "the object has been modified"})
+    written = await cluster.replace(LEASE, manifest)
+    assert written is not None
+    assert written["metadata"]["resourceVersion"] == "5"
+    assert await cluster.replace(LEASE, manifest) is None
+    assert server.requests[0][:2] == (method, f"/apis/coordination.k8s.io/v1/namespaces/team-a{path}")
+
+
+async def test_a_missing_namespace_is_no_rival(api: tuple[ApiServer, KubeCluster]) -> None:
+    server, cluster = api
+    server.says(404, {"message": 'namespaces "team-a" not found'})
+    with pytest.raises(Retryable, match=r'replace Lease team-a/qwen: .* namespaces "team-a" not found'):
+        await cluster.replace(LEASE, {"metadata": {"name": "qwen", "namespace": "team-a"}})
+
+
+async def test_a_delete_may_mean_one_version(api: tuple[ApiServer, KubeCluster]) -> None:
+    server, cluster = api
+    server.says(200, item("qwen"))
+    await cluster.delete(LLM_DEPLOYMENT, KEY, uid="1", version="9")
+    assert server.requests[0][3]["preconditions"] == {"uid": "1", "resourceVersion": "9"}
 
 
 async def test_pages_of_a_list_are_joined(api: tuple[ApiServer, KubeCluster]) -> None:

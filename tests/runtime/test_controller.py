@@ -8,10 +8,10 @@ from tertium.api.load import LoadReport, ModelLoad
 from tertium.api.meta import ObjectKey
 from tertium.core.errors import Retryable
 from tertium.core.load import Received, Reports
-from tertium.kube.cluster import CONFIG_MAP, DEPLOYMENT, JOB, LLM_DEPLOYMENT
+from tertium.kube.cluster import CONFIG_MAP, JOB, LLM_DEPLOYMENT
 from tertium.runtime.controller import Controller
 from tertium.runtime.relist import relist
-from tests.factories import FACTS, KEY, NOW, a_manifest, at, seconds
+from tests.factories import FACTS, KEY, NOW, POLICY, a_manifest, at, seconds
 from tests.runtime.world import World, failing_on
 
 RUNNING = {
@@ -59,17 +59,20 @@ async def test_a_new_deployment_is_inspected_then_planned_then_asleep() -> None:
     second = await world.pass_()
     assert second.actions == [
         "created ConfigMap qwen-model",
-        "created Deployment qwen-engine",
+        f"created Deployment {world.engine()['metadata']['name']}",
         f"deleted Job {world.inspection()}",
         "wrote status",
     ]
     assert world.replicas == 0
     assert world.conditions == {
         "Accepted": "True/Valid",
-        "Planned": "True/Fits",
+        "Planned": "True/Unverified",
+        "WeightsReady": "True/InVolume",
         "Progressing": "False/Stable",
         "Active": "False/Idle",
         "Ready": "True/Ready",
+        "Reconciling": "False/Stable",
+        "Stalled": "False/Stable",
     }
 
 
@@ -80,7 +83,12 @@ async def test_a_second_pass_writes_nothing_even_by_an_operator_that_was_restart
     restarted = World()
     restarted.cluster = world.cluster
     restarted.controller = Controller(
-        world.cluster, restarted.store, restarted.queue, world.controller._policy, world.clock
+        world.cluster,
+        restarted.store,
+        restarted.queue,
+        POLICY,
+        world.clock,
+        metrics=world.controller._metrics,
     )
     outcome = await restarted.pass_()
     assert (outcome.actions, world.cluster.calls) == ([], before)
@@ -95,7 +103,7 @@ async def test_demand_wakes_without_reading_the_cluster() -> None:
     world.cluster.fail = lambda verb, kind, name: calls.append(f"{verb} {kind}")
     outcome = await world.controller.reconcile(KEY)
     assert outcome is not None
-    assert outcome.actions[0] == "scaled Deployment qwen-engine 0 -> 1"
+    assert outcome.actions[0] == f"scaled Deployment {world.engine()['metadata']['name']} 0 -> 1"
     assert calls == ["apply Deployment", "apply_status LLMDeployment"]
     assert world.conditions["Active"] == "Unknown/Waking"
 
@@ -132,7 +140,8 @@ async def test_a_failed_start_frees_its_gpus_and_keeps_the_engines_words() -> No
     world.cluster.logs[("qwen-engine-1", "engine")] = "ValueError: max_model_len is too long\n"
     world.put_pod(CRASHED)
     outcome = await world.pass_()
-    assert (world.replicas, outcome.requeue_after) == (0, 60.0)
+    # Asked again when the demand ends, long before the rest does.
+    assert (world.replicas, outcome.requeue_after) == (0, 15.0)
     words = "The engine ended with exit code 1: ValueError: max_model_len is too long"
     assert (world.conditions["Active"], world.message("Active")) == ("False/StartFailed", words)
 
@@ -234,7 +243,7 @@ async def test_a_dropped_environment_variable_is_dropped_from_the_pods() -> None
     await world.settle_inspected()
     world.edit({"engine": {}})
     await world.settle()
-    (engine,) = world.cluster.one(DEPLOYMENT, "qwen-engine")["spec"]["template"]["spec"]["containers"]
+    (engine,) = world.engine()["spec"]["template"]["spec"]["containers"]
     assert "env" not in engine
 
 
@@ -269,6 +278,76 @@ async def test_a_spec_that_is_not_understood_is_refused_and_what_runs_is_reporte
     await world.settle()
     assert (world.conditions["Accepted"], world.conditions["Active"]) == ("False/Invalid", "True/Serving")
     assert world.replicas == 1
+
+
+def events(world: World) -> list[tuple[str, str, str]]:
+    return [
+        (event["type"], event["reason"], event["message"])
+        for (kind, _), event in world.cluster.objects.items()
+        if kind == "Event"
+    ]
+
+
+async def test_what_has_changed_is_told_as_an_event_of_the_object_and_once() -> None:
+    world = World()
+    await world.settle_inspected()
+    await world.demand()
+    await world.settle()
+    world.put_pod(RUNNING)
+    await world.settle()
+    woke = ("Normal", "Woke", "A replica answers requests")
+    assert events(world).count(woke) == 1
+    (event,) = (live for (kind, _), live in world.cluster.objects.items() if kind == "Event")
+    assert event["involvedObject"]["uid"] == "uid-1"
+    before = list(world.cluster.calls)
+    await world.pass_()
+    assert world.cluster.calls == before
+
+
+async def test_an_event_that_cannot_be_written_holds_nothing_up(caplog: pytest.LogCaptureFixture) -> None:
+    world = World()
+    await world.settle_inspected()
+    world.edit({"engine": {"args": ["--port=1"]}})
+    world.cluster.fail = failing_on("event", "Event")
+    outcome = await world.pass_()
+    assert outcome.actions == ("wrote status",)
+    assert "an event was not written" in caplog.text
+
+
+async def test_a_preview_is_deleted_when_its_time_is_over_and_says_so() -> None:
+    world = World({"expireAfterSeconds": 3600})
+    world.cluster.one(LLM_DEPLOYMENT, KEY.name)["metadata"]["creationTimestamp"] = at(-3000)
+    await world.settle_inspected()
+    world.clock.advance(601)
+    outcome = await world.pass_()
+    assert outcome.actions == ("deleted itself",)
+    assert (LLM_DEPLOYMENT.kind, KEY) not in world.cluster.objects
+    assert [reason for _, reason, _ in events(world)] == ["Expired"]
+
+
+async def test_a_preview_that_was_prolonged_a_moment_ago_is_not_deleted() -> None:
+    world = World({"expireAfterSeconds": 3600})
+    world.cluster.one(LLM_DEPLOYMENT, KEY.name)["metadata"]["creationTimestamp"] = at(-3000)
+    await world.settle_inspected()
+    world.clock.advance(601)
+    await relist(world.cluster, world.store)
+    world.edit({"expireAfterSeconds": 7200})
+    await world.controller.reconcile(KEY)
+    assert (LLM_DEPLOYMENT.kind, KEY) in world.cluster.objects
+
+
+async def test_of_two_that_claim_a_name_the_younger_is_told() -> None:
+    world = World()
+    other = a_manifest(
+        {"model": {"source": "pvc://m", "servedName": "qwen"}}, key=ObjectKey("b", "old"), uid="o"
+    )
+    other["metadata"]["creationTimestamp"] = at(-90000)
+    world.cluster.put(other)
+    await world.settle_inspected()
+    assert world.conditions["Accepted"] == "True/NameTaken"
+    world.cluster.remove(LLM_DEPLOYMENT, ObjectKey("b", "old"))
+    await world.settle()
+    assert world.conditions["Accepted"] == "True/Valid"
 
 
 async def test_the_status_is_written_even_when_a_write_fails() -> None:

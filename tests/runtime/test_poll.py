@@ -15,7 +15,7 @@ from tertium.api.meta import ObjectKey
 from tertium.core.errors import Retryable
 from tertium.core.load import Load, load_of
 from tertium.runtime import poll
-from tertium.runtime.poll import LoadPoller
+from tertium.runtime.poll import LoadPoller, over_pod_network
 from tertium.runtime.store import Store
 from tests.factories import KEY, NOW, POLICY, FixedClock, a_manifest, at, seconds
 from tests.fakes.cluster import FakeCluster
@@ -83,7 +83,7 @@ async def asked(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Gateway,
                 gateway.store,
                 POLICY,
                 gateway.clock,
-                http,
+                over_pod_network(http),
                 gateway=GATEWAY,
                 changed=gateway.changed.append,
             ),

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from tertium.runtime.queue import LONGEST_BACKOFF_SECONDS, WorkQueue
+from tertium.runtime.queue import LONGEST_BACKOFF_SECONDS, Lane, WorkQueue
 
 pytestmark = pytest.mark.looptime
 
@@ -93,13 +93,82 @@ async def test_failures_wait_longer_each_time_up_to_a_limit() -> None:
     assert LONGEST_BACKOFF_SECONDS / 2 <= waits[-1] <= LONGEST_BACKOFF_SECONDS
     queue.succeeded("a")
     assert queue.retry("a") <= 0.1
-    queue.close()
+    queue.clear()
 
 
 async def test_the_other_sides_wait_is_respected() -> None:
     queue = WorkQueue[str]()
     assert queue.retry("a", at_least=7) == 7
-    queue.close()
+    queue.clear()
+
+
+async def test_what_the_world_asks_for_goes_before_a_resync() -> None:
+    queue = WorkQueue[str]()
+    for number in range(1000):
+        queue.add(f"resync-{number}", Lane.RESYNC)
+    queue.add("wake")
+    queue.add("resync-999")
+    assert (queue.depth(Lane.NOW), queue.depth(Lane.RESYNC), len(queue)) == (2, 999, 1001)
+    assert [await queue.get() for _ in range(3)] == ["wake", "resync-999", "resync-0"]
+
+
+async def test_a_storm_of_changes_does_not_hold_a_resync_up_for_ever() -> None:
+    queue = WorkQueue[str]()
+    queue.add("resync", Lane.RESYNC)
+    taken = []
+    for number in range(12):
+        queue.add(f"change-{number}")
+        taken.append(await queue.get())
+    assert taken.index("resync") == 9
+
+
+@pytest.mark.parametrize(
+    ("asked", "lane"),
+    [
+        pytest.param((Lane.RESYNC,), Lane.RESYNC, id="a resync while it is worked on is a resync again"),
+        pytest.param((Lane.RESYNC, Lane.NOW), Lane.NOW, id="the faster lane wins"),
+        pytest.param((Lane.NOW, Lane.RESYNC), Lane.NOW, id="in whatever order"),
+    ],
+)
+async def test_a_key_worked_on_remembers_how_soon_it_is_wanted(asked: tuple[Lane, ...], lane: Lane) -> None:
+    queue = WorkQueue[str]()
+    queue.add("a")
+    await queue.get()
+    for each in asked:
+        queue.add("a", each)
+    queue.done("a")
+    assert queue.depth(lane) == len(queue) == 1
+
+
+async def test_a_resync_does_not_slow_down_what_is_wanted_now() -> None:
+    queue = WorkQueue[str]()
+    queue.add("a")
+    queue.add("a", Lane.RESYNC)
+    assert queue.depth(Lane.NOW) == len(queue) == 1
+
+
+async def test_a_timer_keeps_its_lane() -> None:
+    queue = WorkQueue[str]()
+    queue.add_after("a", 1, Lane.RESYNC)
+    await asyncio.sleep(2)
+    assert queue.depth(Lane.RESYNC) == 1
+
+
+async def test_a_cleared_queue_is_as_new() -> None:
+    queue = WorkQueue[str]()
+    queue.add("working")
+    await queue.get()
+    queue.add("working")
+    queue.add("now")
+    queue.add("resync", Lane.RESYNC)
+    queue.add_after("later", 1)
+    queue.retry("failed")
+    queue.clear()
+    queue.done("working")
+    await asyncio.sleep(100)
+    assert len(queue) == 0
+    assert queue.retry("failed") <= 0.1
+    queue.clear()
 
 
 async def test_a_key_that_is_gone_does_not_come_back() -> None:

@@ -8,8 +8,9 @@ import pytest
 
 from tertium.api.meta import ObjectKey
 from tertium.kube.cluster import LEASE, SERVICE
+from tertium.runtime import execute
 from tertium.runtime.relist import relist
-from tests.factories import KEY
+from tests.factories import KEY, a_manifest
 from tests.runtime.world import Running, World, failing_on
 
 pytestmark = pytest.mark.looptime
@@ -52,6 +53,72 @@ async def test_a_bug_stops_no_worker(caplog: pytest.LogCaptureFixture) -> None:
         await asyncio.sleep(70)
         assert world.conditions["Accepted"] == "True/Valid"
     assert "reconcile failed by a bug; please report it" in caplog.text
+
+
+async def test_every_pass_that_does_something_is_one_line_of_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    world = World()
+    await relist(world.cluster, world.store)
+    async with Running(world):
+        await asyncio.sleep(5)
+    lines = [record.__dict__ for record in caplog.records if record.message == "reconciled"]
+    assert [line["result"] for line in lines] == ["changed", "changed"]
+    line = lines[0]
+    assert (line["key"], line["generation"]) == ("team-a/qwen", 1)
+    assert line["why"] == "without a plan nothing is started or stopped"
+    assert line["rule"] == "keep_without_plan"
+    assert line["actions"][-1] == "wrote status"
+    assert line["ms"] >= 0
+
+
+async def test_passes_are_counted_by_what_they_came_to() -> None:
+    world = World()
+    await relist(world.cluster, world.store)
+    async with Running(world):
+        await asyncio.sleep(5)
+    counts = {
+        result: world.registry.get_sample_value("tertium_reconcile_seconds_count", {"result": result})
+        for result in ("changed", "unchanged", "failed")
+    }
+    assert counts == {"changed": 2, "unchanged": 1, "failed": None}
+
+
+async def test_a_new_leader_begins_with_who_is_waited_for() -> None:
+    world = World()
+    await world.settle_inspected()
+    for number in range(50):
+        world.cluster.put(a_manifest(key=ObjectKey("team-b", f"resting-{number}"), uid=f"r{number}"))
+    await world.demand()
+    await relist(world.cluster, world.store)
+    before = len(world.cluster.calls)
+    async with Running(world):
+        await asyncio.sleep(1)
+    assert world.cluster.calls[before][1] == "Deployment"
+
+
+async def test_it_reads_everything_before_it_decides_and_waits_until_it_can(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    world = World()
+    world.cluster.fail = failing_on("list", "Pod")
+    preparing = asyncio.create_task(world.controller.prepare())
+    await asyncio.sleep(10)
+    assert not preparing.done()
+    world.cluster.fail = lambda verb, kind, name: None
+    await preparing
+    assert world.store.owners.keys() == {KEY}
+    assert "the first lists could not be read" in caplog.text
+
+
+async def test_what_can_never_be_made_as_wanted_is_no_hot_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execute, "is_as_wanted", lambda live, wanted: False)
+    world = World()
+    await relist(world.cluster, world.store)
+    async with Running(world):
+        await asyncio.sleep(60)
+    assert world.cluster.calls.count(("apply", "Lease", "qwen-demand")) < 20
 
 
 async def test_a_lost_event_is_found_by_the_next_list() -> None:

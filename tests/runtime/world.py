@@ -7,12 +7,15 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from prometheus_client import CollectorRegistry
+
 from tertium.api.meta import ObjectKey
 from tertium.core import names
 from tertium.core.errors import Retryable
 from tertium.core.revision import source_digest
-from tertium.kube.cluster import DEPLOYMENT, JOB, LEASE, LLM_DEPLOYMENT, POD
+from tertium.kube.cluster import JOB, LEASE, LLM_DEPLOYMENT, POD
 from tertium.runtime.controller import Controller, Outcome
+from tertium.runtime.metrics import Metrics
 from tertium.runtime.queue import WorkQueue
 from tertium.runtime.relist import relist
 from tertium.runtime.store import Store
@@ -28,7 +31,10 @@ class World:
         self.store = Store()
         self.queue = WorkQueue[ObjectKey]()
         self.clock = FixedClock()
-        self.controller = Controller(self.cluster, self.store, self.queue, POLICY, self.clock)
+        self.registry = CollectorRegistry()
+        self.controller = Controller(
+            self.cluster, self.store, self.queue, POLICY, self.clock, metrics=Metrics(self.registry)
+        )
         self.spec = spec
         self.cluster.put(a_node())
         self.cluster.put(a_manifest(spec))
@@ -65,13 +71,19 @@ class World:
         self.cluster.put(a_pod_manifest(f"{name}-x", component=names.INSPECTION, labels=labels))
         self.cluster.logs[(f"{name}-x", "inspect")] = json.dumps(output)
 
+    def engine(self) -> dict[str, Any]:
+        """The Deployment of the newest revision."""
+        return [item for (kind, _), item in self.cluster.objects.items() if kind == "Deployment"][-1]
+
     def set_replicas(self, count: int) -> None:
         """Scale behind the operator's back."""
-        live = self.cluster.one(DEPLOYMENT, "qwen-engine")
+        live = self.engine()
         self.cluster.put({**live, "spec": {**live["spec"], "replicas": count}})
 
     def put_pod(self, status: dict[str, Any], name: str = "qwen-engine-1") -> None:
-        self.cluster.put(a_pod_manifest(name, status=status))
+        """Let a pod of the newest revision be as `status` says."""
+        revision = self.engine()["metadata"]["labels"][names.REVISION_LABEL]
+        self.cluster.put(a_pod_manifest(name, status=status, labels={names.REVISION_LABEL: revision}))
 
     def remove_pod(self, name: str = "qwen-engine-1") -> None:
         self.cluster.remove(POD, ObjectKey(KEY.namespace, name))
@@ -81,7 +93,7 @@ class World:
 
     @property
     def replicas(self) -> int:
-        return int(self.cluster.one(DEPLOYMENT, "qwen-engine")["spec"]["replicas"])
+        return int(self.engine()["spec"]["replicas"])
 
     @property
     def conditions(self) -> dict[str, str]:
@@ -114,7 +126,7 @@ class Running:
     async def __aexit__(self, *_: object) -> None:
         self.task.cancel()
         await asyncio.gather(self.task, return_exceptions=True)
-        self.world.queue.close()
+        self.world.queue.clear()
 
 
 def failing_on(verb: str, kind: str) -> Callable[[str, str, str], None]:

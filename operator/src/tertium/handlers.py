@@ -1,15 +1,18 @@
 """kopf as a watcher, and nothing else of it: every event goes into the store, its deployment into the queue.
 
 The only file that imports kopf. It keeps the watches alive; finalizers, annotations, progress in the status,
-timers and retries of kopf stay unused, and all of that is our own queue's.
+timers, retries and peering of kopf stay unused: all of that is our own queue's and our own Lease's.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable, Iterator
+from itertools import chain, repeat
 from typing import Any, Final
 
+import aiohttp
 import kopf
 
 from tertium.api.meta import ObjectKey
@@ -26,12 +29,28 @@ UNUSED_FINALIZER: Final = f"{GROUP}/unused-by-anyone"
 """kopf takes its finalizer off objects that carry it; so it must be one that nobody ever sets."""
 
 
-async def watch(store: Store, queue: WorkQueue[ObjectKey], *, ready: asyncio.Event) -> None:
-    """Run the watches until a signal ends them; `ready` is set once they are being started."""
+async def watch(
+    store: Store,
+    queue: WorkQueue[ObjectKey],
+    *,
+    server: str,
+    open_session: Callable[[], aiohttp.ClientSession],
+    ready: asyncio.Event,
+) -> None:
+    """Run the watches until a signal ends them; `ready` is set once they are being started.
+
+    kopf asks for another session whenever the API server has refused the last one, and closes each.
+    """
     # kopf logs every handled event, each line with all of its settings: more work than the event itself.
     logging.getLogger("kopf").setLevel(logging.WARNING)
+    registry = build_registry(store, queue)
+
+    async def login(**_: Any) -> kopf.AiohttpSession:
+        return kopf.AiohttpSession(server=server, aiohttp_session=open_session())
+
+    kopf.on.login(registry=registry)(login)
     await kopf.operator(
-        registry=build_registry(store, queue),
+        registry=registry,
         settings=build_settings(),
         clusterwide=True,
         ready_flag=ready,
@@ -39,19 +58,15 @@ async def watch(store: Store, queue: WorkQueue[ObjectKey], *, ready: asyncio.Eve
 
 
 def build_registry(store: Store, queue: WorkQueue[ObjectKey]) -> kopf.OperatorRegistry:
-    """Return the handlers: one event handler for all kinds, and the login."""
+    """Return the handlers: one event handler for all kinds."""
     registry = kopf.OperatorRegistry()
 
     async def on_event(event: kopf.RawEvent, **_: Any) -> None:
-        manifest: dict[str, Any] = dict(event["object"])
-        manifest["metadata"] = {
-            name: value for name, value in manifest["metadata"].items() if name != "managedFields"
-        }
+        manifest = event["object"]
         keys = store.drop(manifest) if event["type"] == "DELETED" else store.put(manifest)
         for key in keys:
             queue.add(key)
 
-    kopf.on.login(registry=registry)(kopf.login_via_client)
     kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)(on_event)
     for kind in (*CHILD_KINDS, NODE):
         group, _, version = kind.api_version.rpartition("/")
@@ -72,10 +87,18 @@ def build_settings() -> kopf.OperatorSettings:
     settings.watching.connect_timeout = 5
     settings.watching.chunk_size = 500
     settings.networking.request_timeout = 60
+    settings.networking.error_backoffs = _Backoffs()
     settings.networking.enforce_retry_after = True
     for kind in CHILD_KINDS:
         settings.watching.label_selectors[_selector(kind)] = names.MANAGED_SELECTOR
     return settings
+
+
+class _Backoffs:
+    """Waits between tries, without end: an API server may be down for long, and the watches wait for it."""
+
+    def __iter__(self) -> Iterator[float]:
+        return chain((0.2, 0.5, 1.0, 2.0, 5.0), repeat(10.0))
 
 
 def _selector(kind: Kind) -> tuple[str, str, str]:

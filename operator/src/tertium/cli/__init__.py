@@ -17,6 +17,7 @@ from tertium.core.errors import TertiumError
 
 VERBS: Final = {
     "operator": "run the operator",
+    "explain": "say what the operator decides about a deployment and why, without writing anything",
     "gateway": "run the activator beside Envoy, or prepare and drain that pod",
     "inspect": "read a model's config and weight sizes from its source",
     "plan": "compute the minimum world size of a model",

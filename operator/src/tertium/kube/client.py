@@ -1,41 +1,32 @@
 """The real cluster: plain JSON objects, server-side apply for every write.
 
-It knows paths, patch types and how to follow a kind. It must not know what the objects mean.
+It knows paths and patch types. It must not know what the objects mean.
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
-import logging
-import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Final
 
-import aiohttp
-
 from tertium.api.meta import Manifest, ObjectKey, format_time
 from tertium.core import names
-from tertium.core.errors import Retryable, TertiumError
-from tertium.kube.cluster import LEASE, POD, Kind, WatchEvent
-from tertium.kube.connection import Answer, Connection, connect, words
-from tertium.kube.errors import error_of, message_of
+from tertium.core.errors import Retryable
+from tertium.kube.cluster import EVENT, LEASE, POD, Kind, WatchEvent
+from tertium.kube.connection import Connection, connect
+from tertium.kube.errors import error_of
+from tertium.kube.events import build_event
+from tertium.kube.objects import parse_object, path_of
+from tertium.kube.watch import list_objects, watch_objects
 
 LEASE_FIELD_MANAGER: Final = "tertium-gateway"
-PAGE_LIMIT: Final = 500
 LOG_LIMIT_BYTES: Final = 1_048_576
 
 _APPLY: Final = "application/apply-patch+yaml"
 _MERGE: Final = "application/merge-patch+json"
-_LIST_LIMIT: Final = aiohttp.ClientTimeout(total=60, connect=5)
-_WATCH_SECONDS: Final = 290
-# Bookmarks come about once a minute on a quiet watch: silence for longer is a dead connection.
-_WATCH_LIMIT: Final = aiohttp.ClientTimeout(total=_WATCH_SECONDS + 20, connect=5, sock_read=100)
-_PAUSES: Final = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-
-_log = logging.getLogger(__name__)
+# An object with a field that the API server does not know is refused, not stored without it.
+_STRICT: Final = {"fieldValidation": "Strict"}
 
 
 class KubeCluster:
@@ -53,44 +44,108 @@ class KubeCluster:
 
     async def get(self, kind: Kind, key: ObjectKey) -> Manifest | None:
         """Return the object, or None when there is none."""
-        answer = await self._connection.call("GET", _path(kind, key.namespace, key.name))
+        answer = await self._connection.call("GET", path_of(kind, key.namespace, key.name))
         if answer.status == 404:
             return None
-        return _object(answer, f"get {kind.kind} {key}")
+        return parse_object(answer, f"get {kind.kind} {key}")
 
     async def list(self, kind: Kind, *, namespace: str | None = None, labels: str = "") -> Sequence[Manifest]:
         """Return the objects that match the label selector, in one namespace or in all."""
-        return (await self._list(kind, namespace or "", labels))[0]
+        return (await list_objects(self._connection, kind, namespace=namespace or "", labels=labels))[0]
 
     async def apply(self, kind: Kind, manifest: Manifest) -> Manifest:
         """Server-side apply as field manager `tertium`, forced; return the object as it now is."""
         key = ObjectKey.of(manifest)
-        path = _path(kind, key.namespace, key.name)
+        path = path_of(kind, key.namespace, key.name)
         return await self._apply(path, names.FIELD_MANAGER, manifest, f"apply {kind.kind} {key}")
 
-    async def apply_status(self, kind: Kind, manifest: Manifest) -> None:
-        """Server-side apply of the status subresource as field manager `tertium-status`, forced."""
-        key = ObjectKey.of(manifest)
-        path = f"{_path(kind, key.namespace, key.name)}/status"
-        await self._apply(path, names.STATUS_FIELD_MANAGER, manifest, f"apply status of {kind.kind} {key}")
+    async def apply_status(self, kind: Kind, manifest: Manifest) -> Manifest:
+        """Server-side apply of the status subresource as field manager `tertium-status`, forced.
 
-    async def delete(self, kind: Kind, key: ObjectKey, *, uid: str) -> None:
-        """Delete the object if it still has this uid; an absent one is no error. Dependents go too."""
-        options = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
-        path = _path(kind, key.namespace, key.name)
+        Returns the object as it now is.
+        """
+        key = ObjectKey.of(manifest)
+        path = f"{path_of(kind, key.namespace, key.name)}/status"
+        what = f"apply status of {kind.kind} {key}"
+        return await self._apply(path, names.STATUS_FIELD_MANAGER, manifest, what)
+
+    async def replace(self, kind: Kind, manifest: Manifest) -> Manifest | None:
+        """Create the object, or replace the very version that its resourceVersion names.
+
+        Returns the object as it now is; None when somebody else was faster.
+        """
+        key, method, path = ObjectKey.of(manifest), "POST", path_of(kind, ObjectKey.of(manifest).namespace)
+        if "resourceVersion" in manifest["metadata"]:
+            method, path = "PUT", f"{path}/{key.name}"
+        answer = await self._connection.call(method, path, query=_STRICT, body=manifest)
+        if answer.status == 409 or (answer.status == 404 and method == "PUT"):
+            return None
+        return parse_object(answer, f"replace {kind.kind} {key}")
+
+    async def scale(self, kind: Kind, key: ObjectKey, replicas: int, *, uid: str) -> str:
+        """Set the replica count of the object with this uid through its scale subresource.
+
+        Returns the object's resource version after that. The field manager is `tertium-scale`. Raises
+        `Retryable` when the object is gone or another one has its name.
+        """
+        answer = await self._connection.call(
+            "PATCH",
+            f"{path_of(kind, key.namespace, key.name)}/scale",
+            query={"fieldManager": names.SCALE_FIELD_MANAGER, **_STRICT},
+            # A uid in the body is a precondition: another object's is answered with a conflict.
+            body={"metadata": {"uid": uid}, "spec": {"replicas": replicas}},
+            content_type=_MERGE,
+        )
+        scaled = parse_object(answer, f"scale {kind.kind} {key} to {replicas}")
+        return str(scaled["metadata"]["resourceVersion"])
+
+    async def annotate(
+        self, kind: Kind, key: ObjectKey, annotations: Mapping[str, str], *, uid: str, manager: str
+    ) -> Manifest:
+        """Make `annotations` all that `manager` says about the object with this uid; return the object.
+
+        Raises `Retryable` when the object is gone or another one has its name.
+        """
+        # With the uid, an apply makes no new object in place of one that is gone.
+        metadata = {"name": key.name, "namespace": key.namespace, "uid": uid, "annotations": annotations}
+        manifest = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata}
+        path = path_of(kind, key.namespace, key.name)
+        return await self._apply(path, manager, manifest, f"annotate {kind.kind} {key}")
+
+    async def event(
+        self, kind: Kind, key: ObjectKey, *, uid: str, type: str, reason: str, message: str, now: datetime
+    ) -> None:
+        """Tell of a transition as a Kubernetes Event; the same words again are the same Event."""
+        manifest = build_event(kind, key, uid=uid, type=type, reason=reason, message=message, now=now)
+        path = path_of(EVENT, key.namespace, manifest["metadata"]["name"])
+        await self._apply(path, names.FIELD_MANAGER, manifest, f"write Event {reason} of {kind.kind} {key}")
+
+    async def delete(self, kind: Kind, key: ObjectKey, *, uid: str, version: str = "") -> None:
+        """Delete the object if it still has this uid, and this resource version where one is given.
+
+        An absent or changed one is no error. Dependents go too.
+        """
+        preconditions = {"uid": uid, **({"resourceVersion": version} if version else {})}
+        options = {"preconditions": preconditions, "propagationPolicy": "Background"}
+        path = path_of(kind, key.namespace, key.name)
         answer = await self._connection.call("DELETE", path, body=options)
-        # 409 is the uid of a successor: the object asked about is gone.
+        # 409 is the uid of a successor, or a newer version: the object asked about is gone.
         if answer.status not in (404, 409):
-            _object(answer, f"delete {kind.kind} {key}")
+            parse_object(answer, f"delete {kind.kind} {key}")
 
     async def pod_log(
-        self, key: ObjectKey, container: str, *, tail_lines: int, previous: bool = False
+        self, key: ObjectKey, container: str, *, tail_lines: int | None, previous: bool = False
     ) -> str:
-        """Return the end of a container's log; empty when there is none."""
-        query = {"container": container, "tailLines": str(tail_lines), "limitBytes": str(LOG_LIMIT_BYTES)}
+        """Return a log's last lines, its beginning where `tail_lines` is None; empty when there is none.
+
+        At most 1 MiB of it.
+        """
+        query = {"container": container, "limitBytes": str(LOG_LIMIT_BYTES)}
+        if tail_lines is not None:
+            query["tailLines"] = str(tail_lines)
         if previous:
             query["previous"] = "true"
-        path = f"{_path(POD, key.namespace, key.name)}/log"
+        path = f"{path_of(POD, key.namespace, key.name)}/log"
         answer = await self._connection.call("GET", path, query=query)
         if answer.status in (400, 404):  # 400: the container has not started
             return ""
@@ -98,135 +153,33 @@ class KubeCluster:
             raise error_of(answer.status, f"read log of Pod {key}", answer.body, answer.retry_after)
         return answer.body
 
+    async def ask_pod(self, key: ObjectKey, port: int, path: str) -> str:
+        """Return what a pod answers to a GET that the API server passes on; takes the right pods/proxy."""
+        url = f"{path_of(POD, key.namespace, f'{key.name}:{port}')}/proxy{path}"
+        answer = await self._connection.call("GET", url)
+        if answer.status >= 400:
+            raise error_of(answer.status, f"ask Pod {key} for {path}", answer.body, answer.retry_after)
+        return answer.body
+
     async def renew_lease(self, key: ObjectKey, holder: str, now: datetime) -> None:
         """Set holder and renew time of a Lease that exists. Raises `Retryable` when it does not exist yet."""
         answer = await self._connection.call(
             "PATCH",
-            _path(LEASE, key.namespace, key.name),
+            path_of(LEASE, key.namespace, key.name),
             query={"fieldManager": LEASE_FIELD_MANAGER},
             body={"spec": {"holderIdentity": holder, "renewTime": format_time(now, micro=True)}},
             content_type=_MERGE,
         )
-        _object(answer, f"renew Lease {key}")
+        parse_object(answer, f"renew Lease {key}")
 
-    async def watch(self, kind: Kind, *, labels: str = "") -> AsyncIterator[WatchEvent]:
+    def watch(self, kind: Kind, *, labels: str = "") -> AsyncIterator[WatchEvent]:
         """List, then follow the kind in all namespaces, for ever; reconnects and lists anew by itself."""
-        version = ""
-        failures = 0
-        while True:
-            asked_for = 0.0
-            try:
-                if not version:
-                    items, version = await self._list(kind, "", labels)
-                    for item in items:
-                        yield WatchEvent("LISTED", item)
-                    yield WatchEvent("SYNCED", None)
-                async for event, resume_at in self._follow(kind, labels, version):
-                    version = resume_at
-                    failures = 0
-                    if event is not None:
-                        yield event
-            except _Expired:
-                version = ""
-            except TertiumError as fault:
-                asked_for = getattr(fault, "after", None) or 0.0
-                _log.warning("watch interrupted", extra={"kind": kind.kind, "why": str(fault)})
-            # An answer's end is normal, but a server that ends them at once must not be hammered.
-            pause = _PAUSES[min(failures, len(_PAUSES) - 1)] * (0.5 + random.random())
-            failures += 1
-            await asyncio.sleep(max(pause, asked_for))
+        return watch_objects(self._connection, kind, labels=labels)
 
-    async def _follow(
-        self, kind: Kind, labels: str, version: str
-    ) -> AsyncIterator[tuple[WatchEvent | None, str]]:
-        """Yield the changes after `version`, each with the version to go on from, until the answer ends."""
-        query = {
-            "watch": "true",
-            "allowWatchBookmarks": "true",
-            "resourceVersion": version,
-            "timeoutSeconds": str(_WATCH_SECONDS),
-        }
-        if labels:
-            query["labelSelector"] = labels
-        what = f"watch {kind.plural}"
-        try:
-            response = await self._connection.send("GET", _path(kind), query=query, limit=_WATCH_LIMIT)
-            async with response:
-                if response.status >= 400:
-                    raise _watch_error(response.status, what, await response.text())
-                async for line in response.content:
-                    change = json.loads(line)
-                    manifest = change["object"]
-                    if change["type"] == "ERROR":
-                        raise _watch_error(manifest.get("code", 500), what, json.dumps(manifest))
-                    resume_at = manifest["metadata"]["resourceVersion"]
-                    if change["type"] == "BOOKMARK":
-                        yield None, resume_at
-                    else:
-                        yield WatchEvent(change["type"], _trimmed(manifest)), resume_at
-        except aiohttp.ServerTimeoutError:
-            return
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise Retryable(f"{what}: the connection broke: {words(error)}") from error
-
-    async def _list(self, kind: Kind, namespace: str, labels: str) -> tuple[Sequence[Manifest], str]:
-        """Return all pages of a list and the version to watch from.
-
-        Raises `_Expired` when the pages outlived the server's history.
-        """
-        found: list[Manifest] = []
-        what = f"list {kind.plural}"
-        query = {"limit": str(PAGE_LIMIT)}
-        if labels:
-            query["labelSelector"] = labels
-        while True:
-            answer = await self._connection.call(
-                "GET", _path(kind, namespace), query=query, limit=_LIST_LIMIT
-            )
-            if answer.status == 410:
-                raise _Expired(f"{what}: its continuation has expired")
-            page = _object(answer, what)
-            for item in page.get("items") or ():
-                item["apiVersion"], item["kind"] = kind.api_version, kind.kind
-                found.append(_trimmed(item))
-            metadata = page["metadata"]
-            if not metadata.get("continue"):
-                return found, metadata["resourceVersion"]
-            query["continue"] = metadata["continue"]
-
-    async def _apply(self, path: str, manager: str, manifest: Manifest, what: str) -> Manifest:
-        query = {"fieldManager": manager, "force": "true"}
+    async def _apply(self, path: str, manager: str, manifest: Manifest, what: str) -> dict[str, Any]:
+        query = {"fieldManager": manager, "force": "true", **_STRICT}
         answer = await self._connection.call("PATCH", path, query=query, body=manifest, content_type=_APPLY)
-        return _object(answer, what)
-
-
-class _Expired(Retryable):
-    """The server's history no longer holds the version asked for: list anew."""
-
-
-def _path(kind: Kind, namespace: str = "", name: str = "") -> str:
-    root = "/api/v1" if kind.api_version == "v1" else f"/apis/{kind.api_version}"
-    inside = f"/namespaces/{namespace}" if kind.namespaced and namespace else ""
-    return f"{root}{inside}/{kind.plural}" + (f"/{name}" if name else "")
-
-
-def _object(answer: Answer, what: str) -> dict[str, Any]:
-    if answer.status >= 400:
-        raise error_of(answer.status, what, answer.body, answer.retry_after)
-    try:
-        parsed = json.loads(answer.body)
-    except ValueError as error:
-        raise Retryable(f"{what}: the API server's answer is not JSON") from error
-    return _trimmed(parsed)
-
-
-def _trimmed(manifest: dict[str, Any]) -> dict[str, Any]:
-    """Drop what nobody here reads and every object carries: managedFields is often half of it."""
-    manifest.get("metadata", {}).pop("managedFields", None)
-    return manifest
-
-
-def _watch_error(status: int, what: str, body: str) -> Retryable:
-    """Return the error of a refused or broken watch; a watch is tried for ever, whatever was said."""
-    said = f"{what}: the API server answered {status}: {message_of(body)}"
-    return _Expired(said) if status == 410 else Retryable(said)
+        if answer.status == 422 and "metadata.uid" in answer.body:
+            # The uid was a precondition: this object's successor must not be written to.
+            raise Retryable(f"{what}: another object has this name now")
+        return parse_object(answer, what)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal, Protocol
@@ -29,6 +29,7 @@ CONFIG_MAP: Final = Kind("v1", "ConfigMap", "configmaps")
 NODE: Final = Kind("v1", "Node", "nodes", namespaced=False)
 JOB: Final = Kind("batch/v1", "Job", "jobs")
 LEASE: Final = Kind("coordination.k8s.io/v1", "Lease", "leases")
+EVENT: Final = Kind("v1", "Event", "events")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +55,54 @@ class Cluster(Protocol):
         """Server-side apply as field manager `tertium`, forced; return the object as it now is."""
         ...
 
-    async def apply_status(self, kind: Kind, manifest: Manifest) -> None:
-        """Server-side apply of the status subresource as field manager `tertium-status`, forced."""
+    async def apply_status(self, kind: Kind, manifest: Manifest) -> Manifest:
+        """Server-side apply of the status subresource as field manager `tertium-status`, forced.
+
+        Returns the object as it now is.
+        """
         ...
 
-    async def delete(self, kind: Kind, key: ObjectKey, *, uid: str) -> None:
-        """Delete the object if it still has this uid; an absent one is no error. Dependents go too."""
+    async def replace(self, kind: Kind, manifest: Manifest) -> Manifest | None:
+        """Create the object, or replace the very version that its resourceVersion names.
+
+        Returns the object as it now is; None when somebody else was faster.
+        """
+        ...
+
+    async def scale(self, kind: Kind, key: ObjectKey, replicas: int, *, uid: str) -> str:
+        """Set the replica count of the object with this uid through its scale subresource.
+
+        Returns the object's resource version after that. The field manager is `tertium-scale`. Raises
+        `Retryable` when the object is gone or another one has its name.
+        """
+        ...
+
+    async def annotate(
+        self, kind: Kind, key: ObjectKey, annotations: Mapping[str, str], *, uid: str, manager: str
+    ) -> Manifest:
+        """Make `annotations` all that `manager` says about the object with this uid; return the object.
+
+        Raises `Retryable` when the object is gone or another one has its name.
+        """
+        ...
+
+    async def event(
+        self, kind: Kind, key: ObjectKey, *, uid: str, type: str, reason: str, message: str, now: datetime
+    ) -> None:
+        """Tell of a transition as a Kubernetes Event; the same words again are the same Event."""
+        ...
+
+    async def delete(self, kind: Kind, key: ObjectKey, *, uid: str, version: str = "") -> None:
+        """Delete the object if it still has this uid, and this resource version where one is given.
+
+        An absent or changed one is no error. Dependents go too.
+        """
         ...
 
     async def pod_log(
-        self, key: ObjectKey, container: str, *, tail_lines: int, previous: bool = False
+        self, key: ObjectKey, container: str, *, tail_lines: int | None, previous: bool = False
     ) -> str:
-        """Return the end of a container's log; empty when there is none."""
+        """Return a log's last lines, its beginning where `tail_lines` is None; empty when there is none."""
         ...
 
     async def renew_lease(self, key: ObjectKey, holder: str, now: datetime) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple
@@ -40,6 +41,22 @@ class Connection:
         self._configuration = configuration
         self._rest = rest
 
+    @property
+    def server(self) -> str:
+        """URL of the API server."""
+        return str(self._configuration.host)
+
+    @property
+    def tls(self) -> ssl.SSLContext:
+        """Whom to trust, and the client's certificate where there is one."""
+        context: ssl.SSLContext = self._rest.ssl_context
+        return context
+
+    async def authorization(self) -> dict[str, str]:
+        """Return the headers that say who we are; a token that rotates is read anew in time."""
+        settings = await self._configuration.auth_settings()
+        return {setting["key"]: setting["value"] for setting in settings.values()}
+
     async def call(
         self,
         method: str,
@@ -72,9 +89,8 @@ class Connection:
     ) -> aiohttp.ClientResponse:
         """Return the answer as soon as its head is there; the caller reads and closes it."""
         headers = {"Accept": JSON, "Content-Type": content_type, "User-Agent": "tertium"}
-        for setting in (await self._configuration.auth_settings()).values():
-            headers[setting["key"]] = setting["value"]
-        url = self._configuration.host + path + (f"?{urlencode(query)}" if query else "")
+        headers |= await self.authorization()
+        url = self.server + path + (f"?{urlencode(query)}" if query else "")
         answer = await self._rest.request(method, url, headers=headers, body=body, _request_timeout=limit)
         response: aiohttp.ClientResponse = answer.response
         return response

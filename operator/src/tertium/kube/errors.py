@@ -19,13 +19,16 @@ _REFUSED: Final = {
 """The request itself cannot work. Everything else passes: 401 (a rotated token), 404 (a name not there yet
 or no longer), 409, 410, 429, 5xx."""
 
+_MISTYPED: Final = "failed to create typed patch object"
+"""What a server-side apply of a field of the wrong type is answered with, as 500: it will not pass."""
 _MESSAGE_LIMIT: Final = 2000
 
 
 def error_of(status: int, what: str, body: str, retry_after: str | None) -> TertiumError:
     """Return the error for an answer with a status of 400 or more; `what` names verb, kind and object."""
-    said = f"{what}: the API server answered {status}: {message_of(body)}"
-    reason = _REFUSED.get(status)
+    message = message_of(body)
+    said = f"{what}: the API server answered {status}: {message}"
+    reason = Reason.INVALID if message.startswith(_MISTYPED) else _REFUSED.get(status)
     if reason is not None:
         return Terminal(reason, said)
     return Retryable(said, after=_seconds(retry_after))

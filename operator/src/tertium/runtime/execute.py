@@ -1,4 +1,4 @@
-"""Make desired objects true: guard against foreign ones, apply what differs, then drop what is spent."""
+"""Make desired objects true: guard against foreign ones, write what differs, then drop what is spent."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tertium.api.v1alpha1 import KIND
 from tertium.core import names
 from tertium.core.errors import Retryable, Terminal, TertiumError
 from tertium.core.observed import Identity
-from tertium.kube.cluster import CONFIG_MAP, DEPLOYMENT, JOB, LEASE, SERVICE, Cluster
-from tertium.render import Desired
+from tertium.kube.cluster import CONFIG_MAP, DEPLOYMENT, JOB, LEASE, POD, SERVICE, Cluster
+from tertium.render import Desired, Rescaled
 from tertium.render.manifest import controlled_by, id_of
 from tertium.runtime.store import ChildId, Store
 
@@ -30,13 +30,18 @@ async def execute(cluster: Cluster, store: Store, owner: Identity, desired: Desi
     for manifest in live.values():
         if manifest is not None and not controlled_by(manifest, owner):
             raise _foreign(manifest, owner)
-    done = []
+    done = await _price(cluster, store, owner, desired.costs)
+    # Down before up: at no moment are there more replicas than wanted.
+    down = [scale for scale in desired.rescale if scale.replicas < _replicas(scale.live)]
+    up = [scale for scale in desired.rescale if scale.replicas > _replicas(scale.live)]
+    done += [await _scale(cluster, store, scale) for scale in down]
     for wanted in desired.apply:
         before = live[id_of(wanted)]
         if before is not None and is_as_wanted(before, wanted):
             continue
         store.put(await cluster.apply(APPLIED_KINDS[wanted["kind"]], wanted))
         done.append(_words(before, wanted))
+    done += [await _scale(cluster, store, scale) for scale in up]
     for spent in desired.drop:
         if controlled_by(spent, owner):
             uid = spent["metadata"]["uid"]
@@ -44,6 +49,35 @@ async def execute(cluster: Cluster, store: Store, owner: Identity, desired: Desi
             store.drop(spent)
             done.append(f"deleted {spent['kind']} {spent['metadata']['name']}")
     return done
+
+
+async def _price(cluster: Cluster, store: Store, owner: Identity, costs: Mapping[str, int]) -> list[str]:
+    """Write the deletion costs that differ; an absent one is 0 to Kubernetes."""
+    done = []
+    for name, cost in costs.items():
+        pod = store.children(owner.key).get((POD.kind, name))
+        if (
+            pod is None
+            or int((pod["metadata"].get("annotations") or {}).get(names.DELETION_COST_ANNOTATION, 0)) == cost
+        ):
+            continue
+        key, uid = ObjectKey.of(pod), pod["metadata"]["uid"]
+        priced = await cluster.annotate(
+            POD, key, {names.DELETION_COST_ANNOTATION: str(cost)}, uid=uid, manager=names.DRAIN_FIELD_MANAGER
+        )
+        store.put(priced)
+        done.append(f"priced Pod {name} {cost}")
+    return done
+
+
+async def _scale(cluster: Cluster, store: Store, scale: Rescaled) -> str:
+    """Change a count and nothing else: the object was made from a blueprint that is no longer known."""
+    live, key = scale.live, ObjectKey.of(scale.live)
+    uid = live["metadata"]["uid"]
+    version = await cluster.scale(APPLIED_KINDS[live["kind"]], key, scale.replicas, uid=uid)
+    metadata = {**live["metadata"], "resourceVersion": version}
+    store.put({**live, "metadata": metadata, "spec": {**live["spec"], "replicas": scale.replicas}})
+    return f"scaled {live['kind']} {key.name} {_replicas(live)} -> {scale.replicas}"
 
 
 def is_as_wanted(live: Manifest, wanted: Manifest) -> bool:
@@ -55,8 +89,8 @@ def is_as_wanted(live: Manifest, wanted: Manifest) -> bool:
     | same                     | all equal                        | yes                       |
     """
     annotations = live["metadata"].get("annotations") or {}
-    digest = wanted["metadata"]["annotations"][names.REVISION_ANNOTATION]
-    return annotations.get(names.REVISION_ANNOTATION) == digest and _contains(live, wanted)
+    digest = wanted["metadata"]["annotations"][names.APPLIED_ANNOTATION]
+    return annotations.get(names.APPLIED_ANNOTATION) == digest and _contains(live, wanted)
 
 
 async def _live(cluster: Cluster, store: Store, owner: Identity, child: ChildId) -> Manifest | None:
@@ -70,8 +104,9 @@ async def _live(cluster: Cluster, store: Store, owner: Identity, child: ChildId)
 
 def _contains(live: Any, wanted: Any) -> bool:
     if isinstance(wanted, Mapping):
+        # The API server leaves out what is empty or false.
         return isinstance(live, Mapping) and all(
-            key in live and _contains(live[key], value) for key, value in wanted.items()
+            _contains(live[key], value) if key in live else not value for key, value in wanted.items()
         )
     if isinstance(wanted, list | tuple):
         return (
@@ -91,6 +126,10 @@ def _foreign(manifest: Manifest, owner: Identity) -> TertiumError:
         f"{what} exists and is not controlled by this LLMDeployment; delete or rename that object, or "
         "rename this one",
     )
+
+
+def _replicas(manifest: Manifest) -> int:
+    return int(manifest["spec"].get("replicas", 1))
 
 
 def _words(before: Manifest | None, wanted: Manifest) -> str:

@@ -11,18 +11,22 @@ from typing import Final
 from tertium.api.conditions import Reason
 from tertium.api.meta import Manifest, ObjectKey
 from tertium.core import inspection, names
-from tertium.core.errors import Retryable, Terminal, TertiumError
+from tertium.core.engine_image import engine_version
+from tertium.core.errors import Retryable, Terminal
+from tertium.core.failure import why_waiting
 from tertium.core.inspection import Inspection
-from tertium.core.lifecycle import EnginePod, why_waiting
+from tertium.core.learned import Learned
+from tertium.core.learning import unmeasured
+from tertium.core.lifecycle import EnginePod
 from tertium.core.load import load_of
-from tertium.core.observed import Engine, Facts, Identity, Observed, Owner, parse_demand
+from tertium.core.observed import EngineSet, Facts, Identity, Observed, Owner, parse_demand
 from tertium.core.planner import ModelFacts
 from tertium.core.policy import Policy
 from tertium.core.revision import source_digest
-from tertium.engine.log import failure_sentence
 from tertium.kube.cluster import POD, Cluster
 from tertium.render.inspection import CONTAINER as INSPECTION_CONTAINER
 from tertium.render.manifest import controlled_by
+from tertium.runtime.engine_logs import EngineLogs
 from tertium.runtime.store import Store
 
 JOB_NAME_LABEL: Final = "batch.kubernetes.io/job-name"
@@ -39,12 +43,12 @@ class Observer:
         self._store = store
         self._policy = policy
         self._inspected: dict[ObjectKey, tuple[str, Inspection]] = {}
-        self._engine_words: dict[ObjectKey, tuple[str, str]] = {}
+        self._logs = EngineLogs(cluster)
 
     def forget(self, key: ObjectKey) -> None:
         """Drop what was remembered of a deployment that is gone."""
         self._inspected.pop(key, None)
-        self._engine_words.pop(key, None)
+        self._logs.forget(key)
 
     def replicas_of(self, identity: Identity, now: datetime) -> Observed:
         """Return what runs, for a deployment whose spec may not even be readable. Reads the store alone."""
@@ -53,50 +57,41 @@ class Observer:
             for child, manifest in self._store.children(identity.key).items()
             if child[0] == "Pod" or controlled_by(manifest, identity)
         }
-        deployment = own.get(("Deployment", names.engine(identity.key)))
-        pods = [manifest for (kind, _), manifest in own.items() if kind == "Pod"]
+        load = load_of(identity.key, self._store.reports, now, fresh_seconds=self._policy.load_fresh_seconds)
+        streams = load.streams if load else {}
+        pods = [EnginePod.parse(manifest) for manifest in _engine_children(own, "Pod")]
+        engines = [EngineSet.parse(manifest) for manifest in _engine_children(own, "Deployment")]
         return Observed(
-            engine=Engine.parse(deployment) if deployment else None,
-            pods=tuple(EnginePod.parse(pod) for pod in pods if _is_replica(pod)),
-            demand_until=parse_demand(own.get(("Lease", names.demand_lease(identity.key)))),
-            load=load_of(
-                identity.key, self._store.reports, now, fresh_seconds=self._policy.load_fresh_seconds
+            engines=tuple(sorted(engines, key=lambda engine: (engine.created, engine.name), reverse=True)),
+            pods=tuple(
+                replace(pod, streams=streams.get(pod.address, 0) if load else None)
+                for pod in pods
+                if pod.ended is None
             ),
+            ended_pods=tuple(pod for pod in pods if pod.ended is not None),
+            demand_until=parse_demand(own.get(("Lease", names.demand_lease(identity.key)))),
+            load=load,
             pools=self._store.pools,
+            name_taken_by=self._store.name_taken_by(identity.key),
             children=own,
         )
 
     async def observe(self, owner: Owner, now: datetime) -> Observed:
         """Return the whole snapshot. Raises `Retryable` when a log that is needed cannot be read now."""
         seen = self.replicas_of(owner.identity, now)
-        seen = replace(seen, pods=tuple([await self._with_words(owner.key, pod) for pod in seen.pods]))
+        seen = replace(
+            seen,
+            pods=tuple([await self._logs.diagnosed(owner.key, pod) for pod in seen.pods]),
+            engine_version=engine_version(owner.spec.engine.image or self._policy.engine_image),
+            learned=_learned(owner, seen.children or {}),
+        )
         stored = _stored_facts(owner, seen.children or {})
-        if stored:
-            return replace(seen, facts=parse_facts(stored), facts_stored=True)
-        found = await self._inspection(owner, seen.children or {}, now)
-        facts = parse_facts(found.facts) if found.state == "done" else None
-        return replace(seen, inspection=found, facts=facts)
-
-    async def _with_words(self, key: ObjectKey, pod: EnginePod) -> EnginePod:
-        """Return the pod with the engine's own words about its failed start, read from its log once."""
-        failure = pod.failure
-        if failure is None or failure.exit_code is None:
-            return pod
-        known, words = self._engine_words.get(key, ("", ""))
-        if known != pod.name:
-            try:
-                log = await self._cluster.pod_log(
-                    ObjectKey(key.namespace, pod.name),
-                    names.ENGINE_CONTAINER,
-                    tail_lines=_LOG_LINES,
-                    previous=failure.restarted,
-                )
-            except TertiumError:
-                # GPUs are not kept waiting for better words than the kubelet's.
-                return pod
-            words = failure_sentence(log)
-            self._engine_words[key] = (pod.name, words)
-        return replace(pod, failure=replace(failure, words=words or failure.words))
+        if not stored:
+            found = await self._inspection(owner, seen.children or {}, now)
+            facts = parse_facts(found.facts) if found.state == "done" else None
+            return replace(seen, inspection=found, facts=facts)
+        seen = replace(seen, facts=parse_facts(stored), facts_stored=True)
+        return replace(seen, heard=await self._logs.heard(owner.key, seen.pods, unmeasured(seen)))
 
     async def _inspection(
         self, owner: Owner, children: Mapping[tuple[str, str], Manifest], now: datetime
@@ -158,6 +153,11 @@ def _stored_facts(owner: Owner, children: Mapping[tuple[str, str], Manifest]) ->
     return str((stored.get("data") or {}).get(names.FACTS_KEY, ""))
 
 
+def _learned(owner: Owner, children: Mapping[tuple[str, str], Manifest]) -> Learned:
+    stored = children.get(("ConfigMap", names.learned(owner.key)), {})
+    return Learned.parse(str((stored.get("data") or {}).get(names.LEARNED_KEY, "")))
+
+
 def _pods_of_job(job: str, children: Mapping[tuple[str, str], Manifest]) -> list[Manifest]:
     return [
         manifest
@@ -166,7 +166,9 @@ def _pods_of_job(job: str, children: Mapping[tuple[str, str], Manifest]) -> list
     ]
 
 
-def _is_replica(pod: Manifest) -> bool:
-    """Whether a Pod is a replica; an evicted one stays as a record, and another runs in its place."""
-    component = (pod["metadata"].get("labels") or {}).get(names.COMPONENT)
-    return component == "engine" and (pod.get("status") or {}).get("phase") not in ("Failed", "Succeeded")
+def _engine_children(children: Mapping[tuple[str, str], Manifest], kind: str) -> list[Manifest]:
+    return [
+        manifest
+        for (child_kind, _), manifest in children.items()
+        if child_kind == kind and (manifest["metadata"].get("labels") or {}).get(names.COMPONENT) == "engine"
+    ]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, TypeAlias
 
 import aiohttp
 from pydantic import ValidationError
@@ -24,7 +24,22 @@ PERIOD_SECONDS: Final = 1.0
 _LIMIT: Final = aiohttp.ClientTimeout(total=2)
 _GATEWAY_ROUNDS: Final = 10
 
+Ask: TypeAlias = Callable[[Manifest], Awaitable[bytes]]
+"""Takes a gateway pod and returns its load report; raises aiohttp.ClientError, TimeoutError, TertiumError."""
+
 _log = logging.getLogger(__name__)
+
+
+def over_pod_network(http: aiohttp.ClientSession) -> Ask:
+    """Ask a pod at its own address."""
+
+    async def ask(pod: Manifest) -> bytes:
+        url = f"http://{_host(pod['status']['podIP'])}:{REPORT_PORT}/load"
+        async with http.get(url, timeout=_LIMIT) as answer:
+            answer.raise_for_status()
+            return await answer.read()
+
+    return ask
 
 
 class LoadPoller:
@@ -36,7 +51,7 @@ class LoadPoller:
         store: Store,
         policy: Policy,
         clock: Clock,
-        http: aiohttp.ClientSession,
+        ask: Ask,
         *,
         gateway: ObjectKey,
         changed: Callable[[ObjectKey], None],
@@ -45,7 +60,7 @@ class LoadPoller:
         self._store = store
         self._policy = policy
         self._clock = clock
-        self._http = http
+        self._ask_pod = ask
         self._gateway = gateway
         self._changed = changed
         self._deployment: Manifest | None = None
@@ -56,28 +71,38 @@ class LoadPoller:
     async def run(self) -> None:
         """Poll for ever. No fault stops it: what cannot be known makes the load unknown."""
         while True:
-            try:
-                await self.round()
-                self._complain("")
-            except TertiumError as fault:
-                self._complain(str(fault))
+            await self.try_round()
             await asyncio.sleep(PERIOD_SECONDS)
 
+    async def try_round(self) -> None:
+        """Ask everyone once; a fault is logged when it begins."""
+        try:
+            await self.round()
+            self._complain("")
+        except TertiumError as fault:
+            self._complain(str(fault))
+
     async def round(self) -> None:
-        """Ask everyone once. The pods are listed just before, so that no new one is overlooked."""
+        """Ask everyone once if anything runs, and say whose load has changed."""
         active = self._store.active()
         if not active:
             self._store.reports = None
             self._seen.clear()
             return
+        self._store.reports = await self.ask_all()
+        self._announce(active)
+
+    async def ask_all(self) -> Reports:
+        """Return what every gateway pod says. They are listed just before: no new one is overlooked.
+
+        Raises `Retryable` when there is no gateway.
+        """
         deployment = await self._gateway_deployment()
         pods = await self._pods(deployment)
         answers = await asyncio.gather(*(self._ask(pod) for pod in pods.values()))
-        self._store.reports = Reports(
-            by_pod=dict(zip(pods, answers, strict=True)),
-            expected=deployment["spec"].get("replicas", 1),
+        return Reports(
+            by_pod=dict(zip(pods, answers, strict=True)), expected=deployment["spec"].get("replicas", 1)
         )
-        self._announce(active)
 
     async def _gateway_deployment(self) -> Manifest:
         """Return the gateway's Deployment, read anew every few rounds: it says how many pods to expect."""
@@ -97,13 +122,11 @@ class LoadPoller:
     async def _ask(self, pod: Manifest) -> Received:
         asked_at = self._clock.now()
         required = "deletionTimestamp" not in pod["metadata"]
-        url = f"http://{_host(pod['status']['podIP'])}:{REPORT_PORT}/load"
         try:
-            async with self._http.get(url, timeout=_LIMIT) as answer:
-                answer.raise_for_status()
-                report = LoadReport.model_validate_json(await answer.read())
-        except (aiohttp.ClientError, TimeoutError, ValidationError) as error:
-            _log.debug("gateway pod gave no load report", extra={"url": url, "why": str(error)})
+            report = LoadReport.model_validate_json(await self._ask_pod(pod))
+        except (aiohttp.ClientError, TimeoutError, ValidationError, TertiumError) as error:
+            pod_name = pod["metadata"]["name"]
+            _log.debug("gateway pod gave no load report", extra={"pod": pod_name, "why": str(error)})
             return Received(report=None, at=asked_at, required=required)
         return Received(report=report, at=asked_at, required=required)
 

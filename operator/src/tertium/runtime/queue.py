@@ -1,56 +1,74 @@
 """A queue of keys: a key waits at most once, is worked on by at most one worker, and comes back after a wait.
 
-It knows neither objects nor errors. Times are seconds of the event loop's clock.
+Two lanes: what the world asks for goes before what is only looked at again, so that a wake never waits
+behind a resync of everything. It knows neither objects nor errors. Times are seconds of the event loop's
+clock.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
 from collections.abc import Hashable
+from enum import IntEnum
 from typing import Final, Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
 
 FIRST_BACKOFF_SECONDS: Final = 0.1
 LONGEST_BACKOFF_SECONDS: Final = 60.0
+_FAIR: Final = 10
+"""Of so many keys taken one is from the slow lane, if it has any: a storm of changes holds no resync up."""
+
+
+class Lane(IntEnum):
+    """How soon; the smaller, the sooner."""
+
+    NOW = 0
+    RESYNC = 1
 
 
 class WorkQueue(Generic[Key]):
     """Workers call `get`, then `done`; everybody else calls `add`.
 
-    | key is           | add                                        |
-    | absent           | queued                                     |
-    | queued           | nothing: it is looked at soon anyway       |
-    | being worked on  | queued again once the worker is done       |
-    | waiting          | queued now; its later time still holds     |
+    | key is           | add                                                       |
+    | absent           | queued                                                    |
+    | queued           | moves to the faster lane, if that is asked for            |
+    | being worked on  | queued again once the worker is done                      |
+    | waiting          | queued now; its later time still holds                    |
     """
 
     def __init__(self, rng: random.Random | None = None) -> None:
-        self._ready: deque[Key] = deque()
-        self._queued: set[Key] = set()
+        self._lanes: dict[Lane, dict[Key, None]] = {lane: {} for lane in Lane}
         self._working: dict[Key, float] = {}
-        self._dirty: set[Key] = set()
+        self._dirty: dict[Key, Lane] = {}
         self._timers: dict[Key, asyncio.TimerHandle] = {}
         self._failures: dict[Key, int] = {}
         self._arrival = asyncio.Event()
         self._random = rng or random.Random()
+        self._taken = 0
         self._last_done = 0.0
 
     def __len__(self) -> int:
-        return len(self._ready)
+        return sum(map(len, self._lanes.values()))
 
-    def add(self, key: Key) -> None:
+    def depth(self, lane: Lane) -> int:
+        """Return how many keys wait in a lane."""
+        return len(self._lanes[lane])
+
+    def add(self, key: Key, lane: Lane = Lane.NOW) -> None:
         """Have `key` looked at as soon as a worker is free."""
         if key in self._working:
-            self._dirty.add(key)
-        elif key not in self._queued:
-            self._queued.add(key)
-            self._ready.append(key)
-            self._arrival.set()
+            self._dirty[key] = min(lane, self._dirty.get(key, lane))
+            return
+        if lane is Lane.NOW:
+            self._lanes[Lane.RESYNC].pop(key, None)
+        elif key in self._lanes[Lane.NOW]:
+            return
+        self._lanes[lane].setdefault(key)
+        self._arrival.set()
 
-    def add_after(self, key: Key, seconds: float) -> None:
+    def add_after(self, key: Key, seconds: float, lane: Lane = Lane.NOW) -> None:
         """Have `key` looked at in `seconds`; of several such times the earliest holds."""
         loop = asyncio.get_running_loop()
         due = loop.time() + max(0.0, seconds)
@@ -59,7 +77,7 @@ class WorkQueue(Generic[Key]):
             if timer.when() <= due:
                 return
             timer.cancel()
-        self._timers[key] = loop.call_at(due, self._fire, key)
+        self._timers[key] = loop.call_at(due, self._fire, key, lane)
 
     def retry(self, key: Key, *, at_least: float = 0.0) -> float:
         """Have a key that failed looked at again, later each time; return the wait in seconds."""
@@ -82,13 +100,27 @@ class WorkQueue(Generic[Key]):
         if timer is not None:
             timer.cancel()
 
+    def clear(self) -> None:
+        """Forget everything that waits, as before the first `add`."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        self._failures.clear()
+        self._dirty.clear()
+        for lane in self._lanes.values():
+            lane.clear()
+
     async def get(self) -> Key:
         """Wait for a key and take it; `done` gives it back."""
-        while not self._ready:
+        while not len(self):
             self._arrival.clear()
             await self._arrival.wait()
-        key = self._ready.popleft()
-        self._queued.discard(key)
+        self._taken += 1
+        first, second = self._lanes.values()
+        if second and (not first or self._taken % _FAIR == 0):
+            first = second
+        key = next(iter(first))
+        del first[key]
         self._working[key] = asyncio.get_running_loop().time()
         return key
 
@@ -96,9 +128,9 @@ class WorkQueue(Generic[Key]):
         """Say that the worker is through with `key`."""
         self._last_done = asyncio.get_running_loop().time()
         del self._working[key]
-        if key in self._dirty:
-            self._dirty.discard(key)
-            self.add(key)
+        lane = self._dirty.pop(key, None)
+        if lane is not None:
+            self.add(key, lane)
 
     def stuck_for(self) -> float:
         """Return for how many seconds there has been work and none was finished; 0 when all is well."""
@@ -107,12 +139,6 @@ class WorkQueue(Generic[Key]):
         begun = min(self._working.values())
         return max(0.0, asyncio.get_running_loop().time() - max(begun, self._last_done))
 
-    def close(self) -> None:
-        """Cancel every wait."""
-        for timer in self._timers.values():
-            timer.cancel()
-        self._timers.clear()
-
-    def _fire(self, key: Key) -> None:
+    def _fire(self, key: Key, lane: Lane) -> None:
         del self._timers[key]
-        self.add(key)
+        self.add(key, lane)

@@ -1,4 +1,4 @@
-"""Complete lists of everything that is watched: before the first reconcile, and again from time to time.
+"""Complete lists of everything that is watched: before a leader's first reconcile, and from time to time.
 
 A reconcile that met a half-filled store would take "not seen yet" for "not there". So the store is filled
 by lists before any worker starts, and watch events only bring it forward. Events can be lost between such a
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from tertium.api.meta import ObjectKey
 from tertium.core import names
 from tertium.kube.cluster import (
     CONFIG_MAP,
@@ -30,20 +31,22 @@ CHILD_KINDS: Final = (DEPLOYMENT, SERVICE, LEASE, CONFIG_MAP, JOB, POD)
 WATCHED_KINDS: Final = (LLM_DEPLOYMENT, *CHILD_KINDS, NODE)
 
 
-async def relist(cluster: Cluster, store: Store) -> None:
-    """Bring the store in line with the cluster. Raises `Retryable` or `Terminal` as `Cluster.list` does."""
+async def relist(cluster: Cluster, store: Store) -> Sequence[ObjectKey]:
+    """Bring the store in line with the cluster; return the deployments whose watches had missed something.
+
+    Raises `Retryable` or `Terminal` as `Cluster.list` does.
+    """
+    missed: dict[ObjectKey, None] = {}
     for kind in WATCHED_KINDS:
-        await _relist_kind(cluster, store, kind)
+        missed.update(dict.fromkeys(await _relist_kind(cluster, store, kind)))
+    return tuple(missed)
 
 
-async def _relist_kind(cluster: Cluster, store: Store, kind: Kind) -> None:
+async def _relist_kind(cluster: Cluster, store: Store, kind: Kind) -> Sequence[ObjectKey]:
     # Only what was known before the list can be missing from it: a newer object is not gone, but young.
     before = store.known(kind.kind)
     labels = names.MANAGED_SELECTOR if kind in CHILD_KINDS else ""
     listed = await cluster.list(kind, labels=labels)
     present = {manifest["metadata"]["uid"] for manifest in listed}
-    gone: Sequence[str] = [uid for uid in before if uid not in present]
-    for uid in gone:
-        store.drop(before[uid])
-    for manifest in listed:
-        store.put(manifest)
+    dropped = (store.drop(manifest) for uid, manifest in before.items() if uid not in present)
+    return [key for keys in (*dropped, *map(store.put, listed)) for key in keys]

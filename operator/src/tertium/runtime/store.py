@@ -7,14 +7,18 @@ a world older than what it wrote itself. It must not know what a reconcile is.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import TypeAlias
 
 from tertium.api.meta import Manifest, ObjectKey
 from tertium.core import names
 from tertium.core.load import Reports
+from tertium.core.observed import parse_demand
 from tertium.core.planner import GpuPool, gpu_pools
-from tertium.kube.cluster import LLM_DEPLOYMENT, NODE
+from tertium.kube.cluster import DEPLOYMENT, LEASE, LLM_DEPLOYMENT, NODE, POD
 from tertium.render.manifest import id_of
+from tertium.runtime.short_names import ShortNames
+from tertium.runtime.trim import trim
 
 Group: TypeAlias = tuple[str, str]
 """Namespace and owner label: what the children of one deployment share. A label may be a cut name."""
@@ -32,25 +36,26 @@ class Store:
         self._children: dict[Group, dict[ChildId, Manifest]] = {}
         self._keys: dict[Group, ObjectKey] = {}
         self._nodes: dict[str, Manifest] = {}
+        self._short_names = ShortNames()
 
     def put(self, manifest: Manifest) -> Sequence[ObjectKey]:
-        """Remember an object unless a newer version of it is known."""
+        """Remember an object unless this or a newer version of it is known: then nobody is to be told."""
         kind = manifest["kind"]
         if kind == LLM_DEPLOYMENT.kind:
             return self._put_owner(manifest)
         if kind == NODE.kind:
-            self._nodes[manifest["metadata"]["name"]] = manifest
-            return self._count_gpus()
+            return self._put_node(manifest)
         group = _group_of_child(manifest)
         if group is None:
             return ()
         children = self._children.setdefault(group, {})
-        if not _is_older(manifest, children.get(id_of(manifest))):
-            children[id_of(manifest)] = manifest
+        if not _is_news(manifest, children.get(id_of(manifest))):
+            return ()
+        children[id_of(manifest)] = trim(manifest)
         return self._owner_of(group)
 
     def drop(self, manifest: Manifest) -> Sequence[ObjectKey]:
-        """Forget an object, unless a successor of the same name is known."""
+        """Forget an object, unless it is not known or only a successor of the same name is."""
         kind = manifest["kind"]
         if kind == LLM_DEPLOYMENT.kind:
             return self._drop_owner(manifest)
@@ -58,13 +63,12 @@ class Store:
             self._nodes.pop(manifest["metadata"]["name"], None)
             return self._count_gpus()
         group = _group_of_child(manifest)
-        if group is None:
+        children = self._children.get(group, {}) if group else {}
+        if group is None or not _same(children.get(id_of(manifest)), manifest):
             return ()
-        children = self._children.get(group, {})
-        if _same(children.get(id_of(manifest)), manifest):
-            del children[id_of(manifest)]
-            if not children:
-                del self._children[group]
+        del children[id_of(manifest)]
+        if not children:
+            del self._children[group]
         return self._owner_of(group)
 
     def known(self, kind: str) -> Mapping[str, Manifest]:
@@ -87,43 +91,71 @@ class Store:
         return self._children.get(group_of(key), {})
 
     def active(self) -> Sequence[ObjectKey]:
-        """Return the deployments that ask for replicas now."""
-        return [
-            key
-            for key in self.owners
-            if self._replicas(self.children(key).get(("Deployment", names.engine(key)))) > 0
-        ]
+        """Return the deployments that ask for replicas now, of whatever revision."""
+        return [key for key in self.owners if self._replicas(key) > 0]
+
+    def pressing(self, now: datetime) -> Sequence[ObjectKey]:
+        """Return the deployments that somebody waits for or uses now: a new leader begins with them."""
+        return [key for key in self.owners if self._replicas(key) > 0 or self._is_wanted(key, now)]
+
+    def name_taken_by(self, key: ObjectKey) -> ObjectKey | None:
+        """Return the older deployment that has the short name of this one; None: the name is its own."""
+        return self._short_names.taken_by(key)
 
     def _put_owner(self, manifest: Manifest) -> Sequence[ObjectKey]:
         key = ObjectKey.of(manifest)
-        if not _is_older(manifest, self.owners.get(key)):
-            self.owners[key] = manifest
-            self._keys[group_of(key)] = key
-        return (key,)
+        if not _is_news(manifest, self.owners.get(key)):
+            return ()
+        self.owners[key] = trim(manifest)
+        self._keys[group_of(key)] = key
+        return (key, *self._short_names.put(key, manifest))
 
     def _drop_owner(self, manifest: Manifest) -> Sequence[ObjectKey]:
         """Forget an LLMDeployment; its children go by their own events."""
         key = ObjectKey.of(manifest)
-        if _same(self.owners.get(key), manifest):
-            del self.owners[key]
-            self._keys.pop(group_of(key), None)
-        return (key,)
+        if not _same(self.owners.get(key), manifest):
+            return ()
+        del self.owners[key]
+        self._keys.pop(group_of(key), None)
+        return (key, *self._short_names.drop(key))
 
     def _owner_of(self, group: Group) -> Sequence[ObjectKey]:
         key = self._keys.get(group)
         return (key,) if key is not None else ()
 
+    def _put_node(self, manifest: Manifest) -> Sequence[ObjectKey]:
+        name, node = manifest["metadata"]["name"], trim(manifest)
+        before = self._nodes.get(name)
+        self._nodes[name] = node
+        return () if before is not None and _unversioned(before) == _unversioned(node) else self._count_gpus()
+
     def _count_gpus(self) -> Sequence[ObjectKey]:
-        """Count anew; a change concerns every deployment, a node's heartbeat none."""
+        """Count anew and return those whom a change may help now: who has no plan, and who has pods.
+
+        All others are at rest. They plan anew when they wake, and are looked at again by and by.
+        """
         pools = gpu_pools(tuple(self._nodes.values()))
         if pools == self.pools:
             return ()
         self.pools = pools
-        return tuple(self.owners)
+        return [key for key in self.owners if not self._has_plan(key) or self._has_pods(key)]
 
-    @staticmethod
-    def _replicas(deployment: Manifest | None) -> int:
-        return int(deployment["spec"].get("replicas", 1)) if deployment else 0
+    def _has_plan(self, key: ObjectKey) -> bool:
+        return (self.owners[key].get("status") or {}).get("plan") is not None
+
+    def _has_pods(self, key: ObjectKey) -> bool:
+        return any(kind == POD.kind for kind, _ in self.children(key))
+
+    def _replicas(self, key: ObjectKey) -> int:
+        return sum(
+            int(manifest["spec"].get("replicas", 1))
+            for (kind, _), manifest in self.children(key).items()
+            if kind == DEPLOYMENT.kind
+        )
+
+    def _is_wanted(self, key: ObjectKey, now: datetime) -> bool:
+        until = parse_demand(self.children(key).get((LEASE.kind, names.demand_lease(key))))
+        return until is not None and now < until
 
 
 def group_of(key: ObjectKey) -> Group:
@@ -140,14 +172,22 @@ def _same(known: Manifest | None, manifest: Manifest) -> bool:
     return known is not None and known["metadata"].get("uid") == manifest["metadata"].get("uid")
 
 
-def _is_older(manifest: Manifest, known: Manifest | None) -> bool:
-    """Whether `manifest` is a late event about an object of which a newer version is known.
+def _is_news(manifest: Manifest, known: Manifest | None) -> bool:
+    """Whether `manifest` says more than is known: watches, lists and answers repeat each other.
 
     Versions of one object can be compared as numbers; a namesake with another uid is always news.
     """
-    return known is not None and _same(known, manifest) and _version(manifest) < _version(known)
+    if known is None or not _same(known, manifest):
+        return True
+    version = _version(manifest)
+    return version == 0 or version > _version(known)
 
 
 def _version(manifest: Manifest) -> int:
     text = manifest["metadata"].get("resourceVersion", "")
     return int(text) if text.isdecimal() else 0
+
+
+def _unversioned(node: Manifest) -> Manifest:
+    metadata = {name: value for name, value in node["metadata"].items() if name != "resourceVersion"}
+    return {**node, "metadata": metadata}
