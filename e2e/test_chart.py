@@ -71,9 +71,19 @@ def test_pods_meet_the_restricted_standard(helm: Path, part: str) -> None:
         }
 
 
-def test_one_operator_runs_at_a_time(helm: Path) -> None:
+def test_a_second_operator_is_ready_before_the_first_goes(helm: Path) -> None:
     spec = render(helm)["Deployment", "tertium-operator"]["spec"]
-    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+    assert spec["replicas"] == 2
+    assert spec["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+
+
+def test_a_service_monitor_is_there_when_asked_for(helm: Path) -> None:
+    kinds = {kind for kind, _ in render(helm)}
+    settings = ("metrics.serviceMonitor.enabled=true", "metrics.serviceMonitor.labels.release=prometheus")
+    monitor = render(helm, *settings)["ServiceMonitor", "tertium-operator"]
+    assert "ServiceMonitor" not in kinds
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    assert monitor["spec"]["endpoints"] == [{"port": "health", "path": "/metrics", "interval": "30s"}]
 
 
 def test_a_gateway_pod_lives_longer_than_its_drain(helm: Path) -> None:
@@ -83,10 +93,11 @@ def test_a_gateway_pod_lives_longer_than_its_drain(helm: Path) -> None:
         assert {"name": "TERTIUM_DRAIN_SECONDS", "value": "100"} in container["env"]
 
 
-def test_one_gateway_has_no_disruption_budget_that_would_block_a_drain(helm: Path) -> None:
-    budget = ("PodDisruptionBudget", "tertium-gateway")
+@pytest.mark.parametrize("part", ["gateway", "operator"])
+def test_a_single_pod_has_no_disruption_budget_that_would_block_a_drain(helm: Path, part: str) -> None:
+    budget = ("PodDisruptionBudget", f"tertium-{part}")
     assert budget in render(helm)
-    assert budget not in render(helm, "gateway.replicas=1")
+    assert budget not in render(helm, f"{part}.replicas=1")
 
 
 def test_images_and_engine_are_the_ones_set(helm: Path) -> None:
@@ -110,9 +121,10 @@ def test_the_url_in_status_is_the_service_s(helm: Path, release: str, port: int,
     objects = render(helm, f"gateway.service.port={port}", release=release)
     service = next(document for (kind, _), document in objects.items() if kind == "Service")
     assert url.startswith(f"http://{service['metadata']['name']}.")
-    deployments = [document for (kind, _), document in objects.items() if kind == "Deployment"]
     operator = next(
-        document for document in deployments if document["spec"]["strategy"]["type"] == "Recreate"
+        document
+        for (kind, name), document in objects.items()
+        if kind == "Deployment" and name.endswith("-operator")
     )
     (container,) = operator["spec"]["template"]["spec"]["containers"]
     assert {"name": "TERTIUM_GATEWAY_URL", "value": url} in container["env"]
@@ -123,6 +135,9 @@ def test_the_url_in_status_is_the_service_s(helm: Path, release: str, port: int,
     [
         pytest.param(
             "gatway.replicas=3", "additional properties 'gatway' not allowed", id="a misspelt value"
+        ),
+        pytest.param(
+            "operator.replicas=0", "at '/operator/replicas': minimum: got 0, want 1", id="no operator"
         ),
         pytest.param("gateway.replicas=0", "at '/gateway/replicas': minimum: got 0, want 1", id="no gateway"),
         pytest.param("logLevel=TRACE", "at '/logLevel': value must be one of", id="an unknown log level"),

@@ -54,6 +54,7 @@ KUBE: Final = GoProgram(
 ETCD: Final = GoProgram(name="etcd", module=MODULES / "etcd", package="go.etcd.io/etcd/server/v3")
 COREDNS: Final = GoProgram(name="coredns", module=MODULES / "coredns")
 HELM: Final = GoProgram(name="helm", module=MODULES / "helm", package="helm.sh/helm/v4/cmd/helm")
+KWOK: Final = GoProgram(name="kwok", module=MODULES / "kwok", package="sigs.k8s.io/kwok/cmd/kwok")
 KIND: Final = GoProgram(name="kind", module=MODULES / "kind", package="sigs.k8s.io/kind")
 KIND_CHECK: Final = GoProgram(name="kindcheck", module=MODULES / "kind")
 PAUSE: Final = GoProgram(name="pause", module=MODULES / "pause")

@@ -63,7 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 
     up = verbs.add_parser("up", parents=[common], help="start a cluster; nothing to do if it is up")
-    up.add_argument("--nodes", type=int, default=2, help="nodes that run pods (default: 2)")
+    up.add_argument(
+        "--nodes", type=int, default=2, help="nodes that run pods (default: 2; 0: a control plane alone)"
+    )
     up.add_argument("--gpus", type=int, metavar="COUNT", help="fake GPUs of every node (default: 4)")
     up.add_argument(
         "--gpu-node",

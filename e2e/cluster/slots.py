@@ -42,17 +42,17 @@ class Addresses:
     @property
     def services(self) -> str:
         """The range of cluster IPs."""
-        return f"{self.prefix}.16.0/20"
+        return f"{self.prefix}.32.0/19"
 
     @property
     def api_service(self) -> str:
         """Cluster IP of the Service `kubernetes`."""
-        return f"{self.prefix}.16.1"
+        return f"{self.prefix}.32.1"
 
     @property
     def dns_service(self) -> str:
         """Cluster IP of the Service `kube-dns`."""
-        return f"{self.prefix}.16.10"
+        return f"{self.prefix}.32.10"
 
     @property
     def pods(self) -> str:

@@ -101,8 +101,8 @@ def build_spec(
         ClusterError: a word does not say what it should.
     """
     check_name(name)
-    if not 1 <= nodes <= MAX_NODES:
-        raise ClusterError(f"--nodes {nodes}: expected 1 to {MAX_NODES}")
+    if not 0 <= nodes <= MAX_NODES:
+        raise ClusterError(f"--nodes {nodes}: expected 0 (a control plane alone) to {MAX_NODES}")
     per_node = [DEFAULT_GPUS[i % len(DEFAULT_GPUS)] for i in range(nodes)]
     if gpus is not None:
         per_node = [Gpus(count=gpus, product=g.product, memory_mib=g.memory_mib) for g in per_node]

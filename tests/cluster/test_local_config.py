@@ -38,12 +38,19 @@ def test_etcd_takes_no_client_without_a_certificate_of_its_own_authority() -> No
     assert "--trusted-ca-file=/s/demo/pki/etcd-ca.crt" in command
 
 
+def test_the_api_server_notes_what_tertium_asks_and_nobody_elses_requests_and_no_bodies() -> None:
+    ours, others = json.loads(control.audit_policy())["rules"]
+    assert (ours["level"], ours["userGroups"]) == ("Metadata", ["system:serviceaccounts:tertium-system"])
+    assert others == {"level": "None"}
+    assert f"--audit-log-path={LAYOUT.audit}" in control.apiserver(Path("kube-apiserver"), LAYOUT, AT)
+
+
 def test_a_kubelet_lives_in_its_own_cgroup_and_directories() -> None:
     config = json.loads(node.kubelet_config(LAYOUT, AT, 1))
     assert config["cgroupRoot"] == "/tertium-e2e-demo/node-1"
     assert config["containerRuntimeEndpoint"] == "unix:///s/demo/n1/ctrd.sock"
     assert config["address"] == "10.203.0.11"
-    assert config["clusterDNS"] == ["10.203.16.10"]
+    assert config["clusterDNS"] == ["10.203.32.10"]
     assert config["volumePluginDir"].startswith("/s/demo/")
 
 

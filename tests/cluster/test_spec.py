@@ -57,8 +57,12 @@ def test_the_words_of_a_spec_tell_nodes_gpus_and_mounts() -> None:
         pytest.param(
             {"name": "a" * 21}, "expected at most 20 lower-case letters", id="a name that is too long"
         ),
-        pytest.param({"nodes": 0}, "--nodes 0: expected 1 to 60", id="no node"),
-        pytest.param({"nodes": 61}, "--nodes 61: expected 1 to 60", id="more nodes than addresses"),
+        pytest.param(
+            {"nodes": -1}, "--nodes -1: expected 0 (a control plane alone) to 60", id="less than none"
+        ),
+        pytest.param(
+            {"nodes": 61}, "--nodes 61: expected 0 (a control plane alone) to 60", id="too many for addresses"
+        ),
         pytest.param({"gpus": -1}, "node 0: -1 GPUs; expected 0 to 64", id="a negative number of GPUs"),
         pytest.param(
             {"gpu_nodes": ["2=1"]},

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from e2e.cluster import addons, binaries, hosttools, images, imagespecs, slots
 from e2e.cluster.errors import ClusterError
@@ -21,6 +21,8 @@ from e2e.cluster.shell import locked, sh
 from e2e.cluster.slots import Addresses
 from e2e.cluster.spec import ClusterSpec
 from e2e.cluster.state import Record, state_root
+
+_NODE_IMAGES: Final = (imagespecs.PAUSE, imagespecs.FAKE_GPU)
 
 
 class LocalBackend:
@@ -70,7 +72,8 @@ class LocalBackend:
             if self._is_up(spec, steps):
                 return
             programs = binaries.build(binaries.LOCAL_CLUSTER, steps)
-            archives = images.archives((imagespecs.PAUSE, imagespecs.FAKE_GPU), steps)
+            # A control plane alone needs no image, and no wait for somebody who builds one.
+            archives = images.archives(_NODE_IMAGES, steps) if spec.nodes else []
             self._clear(steps, keep=keep)
             try:
                 Start(layout, spec, programs, steps, keep=keep).run(archives)

@@ -1,5 +1,6 @@
 """Command lines of the control plane: etcd, API server, controllers, scheduler, DNS. Pure."""
 
+import json
 from pathlib import Path
 
 from e2e.cluster.local import pki
@@ -8,6 +9,9 @@ from e2e.cluster.slots import Addresses
 
 # The program names, in the order of their start.
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "coredns")
+
+# All service accounts of the namespace that the chart is installed in.
+AUDITED_GROUP = "system:serviceaccounts:tertium-system"
 
 
 def etcd(binary: Path, layout: Layout, at: Addresses) -> list[str]:
@@ -42,6 +46,8 @@ def apiserver(binary: Path, layout: Layout, at: Addresses) -> list[str]:
         *(f"--service-cluster-ip-range={at.services}", "--allow-privileged=true"),
         *("--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction"),
         *(f"--client-ca-file={keys}/ca.crt", "--profiling=false"),
+        *(f"--audit-policy-file={layout.conf}/audit.json", f"--audit-log-path={layout.audit}"),
+        "--audit-log-maxbackup=1",
         *(f"--tls-cert-file={keys}/apiserver.crt", f"--tls-private-key-file={keys}/apiserver.key"),
         f"--kubelet-certificate-authority={keys}/ca.crt",
         f"--kubelet-client-certificate={keys}/apiserver-kubelet.crt",
@@ -58,6 +64,13 @@ def apiserver(binary: Path, layout: Layout, at: Addresses) -> list[str]:
         *("--enable-aggregator-routing=true", f"--proxy-client-cert-file={keys}/front.crt"),
         f"--proxy-client-key-file={keys}/front.key",
     ]
+
+
+def audit_policy() -> str:
+    """Note every request of Tertium's own accounts, without bodies: tests count what it asks and writes."""
+    ours = {"level": "Metadata", "userGroups": [AUDITED_GROUP], "omitStages": ["RequestReceived"]}
+    rules = [ours, {"level": "None"}]
+    return json.dumps({"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": rules})
 
 
 def controller_manager(binary: Path, layout: Layout, at: Addresses) -> list[str]:

@@ -4,7 +4,7 @@ import signal
 
 from e2e.cluster import binaries
 from e2e.cluster.errors import ClusterError
-from e2e.cluster.local import cgroup, node
+from e2e.cluster.local import cgroup, control, node
 from e2e.cluster.local.backend import LocalBackend
 from e2e.cluster.local.layout import CONTROL_GROUP, node_group
 from e2e.cluster.local.processes import Processes
@@ -45,6 +45,24 @@ class Faults:
     def thaw_api_server(self) -> None:
         """Let the frozen API server go on."""
         self._signal(CONTROL_GROUP, "kube-apiserver", signal.SIGCONT)
+
+    def restart_api_server(self) -> None:
+        """Kill the API server and start it again; it answers after a few seconds, every watch is cut."""
+        layout = self._backend.layout
+        cgroup.stop(self._find(CONTROL_GROUP, "kube-apiserver"))
+        holder = self._find(CONTROL_GROUP, "pause")
+        binary = binaries.build([binaries.KUBE], Steps())["kube-apiserver"]
+        argv = control.apiserver(binary, layout, self._backend.addresses)
+        enter = ["nsenter", "-t", str(holder), "-n"]
+        self._processes.start("kube-apiserver", CONTROL_GROUP, [*enter, *argv])
+
+    def freeze_store(self) -> None:
+        """Stop etcd without ending it: the API server accepts requests and cannot answer them."""
+        self._signal(CONTROL_GROUP, "etcd", signal.SIGSTOP)
+
+    def thaw_store(self) -> None:
+        """Let the frozen etcd go on."""
+        self._signal(CONTROL_GROUP, "etcd", signal.SIGCONT)
 
     def _signal(self, group: str, program: str, number: signal.Signals) -> None:
         cgroup.send(self._find(group, program), number)

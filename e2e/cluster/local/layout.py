@@ -46,6 +46,11 @@ class Layout:
         return self.state / "log"
 
     @property
+    def audit(self) -> Path:
+        """One JSON line per request of Tertium to the API server."""
+        return self.log / "audit.log"
+
+    @property
     def etcd(self) -> Path:
         """Every object of the cluster."""
         return self.state / "etcd"

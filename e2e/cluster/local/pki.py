@@ -39,13 +39,13 @@ def make(layout: Layout, addresses: Addresses, nodes: int) -> None:
     )
     san = ",".join([*(f"DNS:{n}" for n in names), f"IP:{addresses.control}", f"IP:{addresses.api_service}"])
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        _ = list(pool.map(lambda ca: _certificate(pki, ca, f"/CN={ca}"), ("ca", "front-ca", "etcd-ca")))
+        _ = list(pool.map(lambda ca: certificate(pki, ca, f"/CN={ca}"), ("ca", "front-ca", "etcd-ca")))
         jobs = [pool.submit(_service_account_key, pki)]
-        jobs += [pool.submit(_certificate, pki, user, subject, ca="ca") for user, subject in users.items()]
+        jobs += [pool.submit(certificate, pki, user, subject, ca="ca") for user, subject in users.items()]
         # A kubelet is a client of the API and a server to it (logs, exec), with one certificate.
         jobs += [
             pool.submit(
-                _certificate,
+                certificate,
                 pki,
                 node,
                 f"/O=system:nodes/CN=system:node:{node}",
@@ -55,10 +55,10 @@ def make(layout: Layout, addresses: Addresses, nodes: int) -> None:
             for node, i in node_names.items()
         ]
         jobs += [
-            pool.submit(_certificate, pki, "apiserver", "/CN=kube-apiserver", ca="ca", san=san),
-            pool.submit(_certificate, pki, "front", "/CN=front-proxy-client", ca="front-ca"),
+            pool.submit(certificate, pki, "apiserver", "/CN=kube-apiserver", ca="ca", san=san),
+            pool.submit(certificate, pki, "front", "/CN=front-proxy-client", ca="front-ca"),
             # Its own authority: a certificate that the API accepts must not open the API's store.
-            pool.submit(_certificate, pki, "etcd", "/CN=etcd", ca="etcd-ca", san=f"IP:{addresses.control}"),
+            pool.submit(certificate, pki, "etcd", "/CN=etcd", ca="etcd-ca", san=f"IP:{addresses.control}"),
         ]
         for job in jobs:
             job.result()
@@ -85,9 +85,7 @@ def write_kubeconfig(layout: Layout, addresses: Addresses, user: str, path: Path
     path.write_text(json.dumps(document, indent=1))
 
 
-def _certificate(
-    pki: Path, name: str, subject: str, *, ca: str | None = None, san: str | None = None
-) -> None:
+def certificate(pki: Path, name: str, subject: str, *, ca: str | None = None, san: str | None = None) -> None:
     """Make `name`.key and `name`.crt, signed by `ca` or by itself."""
     extensions = ["-addext", f"subjectAltName={san}"] if san else []
     if ca:

@@ -78,6 +78,7 @@ class Start:
         # Empty: a pod's names are the cluster's alone.
         (layout.conf / "resolv.conf").write_text("")
         (layout.conf / "volume-plugins").mkdir(exist_ok=True)
+        (layout.conf / "audit.json").write_text(control.audit_policy())
         self._processes.group.make(CONTROL_GROUP)
         for i in range(spec.nodes):
             self._prepare_node(i)
@@ -163,7 +164,8 @@ class Start:
         )
         names = [self._layout.node(i) for i in range(self._spec.nodes)]
         kubectl = self._programs["kubectl"]
-        addons.apply(kubectl, self._layout.kubeconfig, base + addons.fake_gpus(self._spec, names))
+        gpus = addons.fake_gpus(self._spec, names) if names else ""
+        addons.apply(kubectl, self._layout.kubeconfig, base + gpus)
         link = self._layout.state / "bin" / "kubectl"
         link.unlink(missing_ok=True)
         link.symlink_to(kubectl)
