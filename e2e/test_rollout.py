@@ -162,6 +162,11 @@ def test_a_surge_loses_no_request_and_takes_one_replica_more(stack: Stack, names
         callers.none_failed()
         assert (seen.most, seen.fewest_ready) == (3, 2)
         assert "spec.engine.env[MARK]" in progressing["message"]
+        until("the old Deployment is gone", lambda: len(_deployments(sample)) == 1, seconds=40)
+
+
+def _deployments(sample: Sample) -> list[str]:
+    return [child for child in sample.children() if child.startswith("Deployment/")]
 
 
 def _rolling(sample: Sample) -> dict[str, Any] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tertium.api.conditions import ConditionType, Reason
@@ -174,6 +174,7 @@ CONDITIONS = st.lists(
 )
 
 
+@settings(max_examples=30)
 @given(conditions=CONDITIONS)
 def test_an_unchanged_status_has_no_events(conditions: list[tuple[ConditionType, str, Reason]]) -> None:
     status = a_status(*conditions, start_failures=FAILED, placements=(PLACEMENT,), rollout=OLD_SERVES)

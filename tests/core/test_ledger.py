@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tertium.api.v1alpha1 import OpenReplica, Usage
@@ -106,6 +106,7 @@ LIVES = st.lists(
 )
 
 
+@settings(max_examples=40)
 @given(lives=LIVES, looks=st.lists(st.integers(0, 200), max_size=30), twice=st.booleans())
 def test_the_sums_are_each_life_counted_once(
     lives: list[tuple[int, int, int, int]], looks: list[int], twice: bool

@@ -50,21 +50,22 @@ ENDED = {"state": {"terminated": {"exitCode": 1, "startedAt": at(-45), "finished
         ),
         pytest.param(a_pod(started=NOW - seconds(599)), None, id="one that has a second left"),
         pytest.param(
+            a_pod(started=None, scheduled=NOW - seconds(1799)), None, id="a large image takes its time"
+        ),
+        pytest.param(
             a_pod(started=NOW - seconds(9000), served=True), None, id="one that has served has started"
         ),
         pytest.param(
-            a_pod(started=None, scheduled=NOW - seconds(600), waits_for="ErrImagePull: no such host"),
+            a_pod(started=None, scheduled=NOW - seconds(1800), waits_for="ErrImagePull: no such host"),
             StartFailure(
-                words="The engine's container did not start within the 600 s of spec.engine.startSeconds: "
-                "ErrImagePull: no such host"
+                words="The engine's container did not start within 30 minutes: ErrImagePull: no such host"
             ),
             id="a container that does not start in time, with the kubelet's words",
         ),
         pytest.param(
-            a_pod(started=None, scheduled=NOW - seconds(600)),
+            a_pod(started=None, scheduled=NOW - seconds(1800)),
             StartFailure(
-                words="The engine's container did not start within the 600 s of spec.engine.startSeconds: "
-                "the kubelet does not say why"
+                words="The engine's container did not start within 30 minutes: the kubelet does not say why"
             ),
             id="a container that does not start in time, and nobody says why",
         ),
@@ -83,7 +84,7 @@ def test_failed_starts(pod: EnginePod, failure: StartFailure | None) -> None:
         pytest.param(a_pod(started=NOW - seconds(100)), 500.0, id="counted from the container's start"),
         pytest.param(
             a_pod(started=None, scheduled=NOW - seconds(10)),
-            590.0,
+            1790.0,
             id="before that, from when it got its node",
         ),
         pytest.param(a_pod(started=NOW - seconds(700)), 0.0, id="never below zero"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tertium.core.planner import Measured
-from tertium.engine.measurements import KvCapacity, kv_capacity, measured
+from tertium.engine.measurements import measured
 
 INFO = "(EngineCore pid=97) INFO 11-21 22:04:30 [gpu_worker.py:760] "
 NOW_WITH_ESTIMATE = f"""
@@ -75,19 +75,3 @@ TWO_RANKS = """
 )
 def test_memory(log: str, parts: Measured) -> None:
     assert measured(log) == parts
-
-
-@pytest.mark.parametrize(
-    ("log", "capacity"),
-    [
-        pytest.param(
-            NOW_WITH_ESTIMATE, KvCapacity(tokens=420_896, concurrency_hundredths=2569), id="in one line"
-        ),
-        pytest.param(
-            BEFORE_ESTIMATES, KvCapacity(tokens=23_648, concurrency_hundredths=577), id="in two lines"
-        ),
-        pytest.param(OLDEST, None, id="not said"),
-    ],
-)
-def test_capacity(log: str, capacity: KvCapacity | None) -> None:
-    assert kv_capacity(log) == capacity

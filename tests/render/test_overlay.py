@@ -171,7 +171,7 @@ def test_node_affinity(ours: dict[str, Any], wanted: dict[str, Any], terms: list
 
 
 def test_other_affinities_are_the_users() -> None:
-    affinity = {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}}
+    affinity: dict[str, Any] = {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}}
     assert laid({"affinity": affinity})["spec"]["affinity"] == affinity
 
 

@@ -93,13 +93,13 @@ async def test_failures_wait_longer_each_time_up_to_a_limit() -> None:
     assert LONGEST_BACKOFF_SECONDS / 2 <= waits[-1] <= LONGEST_BACKOFF_SECONDS
     queue.succeeded("a")
     assert queue.retry("a") <= 0.1
-    queue.clear()
+    queue.close()
 
 
 async def test_the_other_sides_wait_is_respected() -> None:
     queue = WorkQueue[str]()
     assert queue.retry("a", at_least=7) == 7
-    queue.clear()
+    queue.close()
 
 
 async def test_what_the_world_asks_for_goes_before_a_resync() -> None:
@@ -154,7 +154,7 @@ async def test_a_timer_keeps_its_lane() -> None:
     assert queue.depth(Lane.RESYNC) == 1
 
 
-async def test_a_cleared_queue_is_as_new() -> None:
+async def test_a_closed_queue_forgets_everything_and_takes_nothing_until_it_is_opened() -> None:
     queue = WorkQueue[str]()
     queue.add("working")
     await queue.get()
@@ -163,12 +163,17 @@ async def test_a_cleared_queue_is_as_new() -> None:
     queue.add("resync", Lane.RESYNC)
     queue.add_after("later", 1)
     queue.retry("failed")
-    queue.clear()
+    queue.close()
     queue.done("working")
+    queue.add("another")
+    queue.add_after("another", 1)
     await asyncio.sleep(100)
     assert len(queue) == 0
+    queue.open()
     assert queue.retry("failed") <= 0.1
-    queue.clear()
+    queue.add("another")
+    assert len(queue) == 1
+    queue.close()
 
 
 async def test_a_key_that_is_gone_does_not_come_back() -> None:

@@ -24,7 +24,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.working: set[str] = set()
 
     def teardown(self) -> None:
-        self.queue.clear()
+        self.queue.close()
         self.loop.close()
 
     @rule(key=KEYS, lane=st.sampled_from(Lane))
@@ -62,8 +62,10 @@ class QueueMachine(RuleBasedStateMachine):
         self.working.discard(key)
 
     @rule()
-    def clear(self) -> None:
-        self.queue.clear()
+    def another_leads_for_a_while(self) -> None:
+        self.queue.close()
+        self.queue.add("a")
+        self.queue.open()
         self.owed.clear()
 
     @invariant()

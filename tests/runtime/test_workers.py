@@ -98,6 +98,15 @@ async def test_a_new_leader_begins_with_who_is_waited_for() -> None:
     assert world.cluster.calls[before][1] == "Deployment"
 
 
+async def test_a_leader_that_ends_leaves_nothing_behind() -> None:
+    world = World()
+    await relist(world.cluster, world.store)
+    async with Running(world):
+        await asyncio.sleep(5)
+    world.queue.add(KEY)
+    assert len(world.queue) == 0
+
+
 async def test_it_reads_everything_before_it_decides_and_waits_until_it_can(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

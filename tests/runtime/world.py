@@ -126,7 +126,7 @@ class Running:
     async def __aexit__(self, *_: object) -> None:
         self.task.cancel()
         await asyncio.gather(self.task, return_exceptions=True)
-        self.world.queue.clear()
+        self.world.queue.close()
 
 
 def failing_on(verb: str, kind: str) -> Callable[[str, str, str], None]:

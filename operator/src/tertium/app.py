@@ -45,6 +45,8 @@ _log = logging.getLogger(__name__)
 async def run_operator(settings: OperatorSettings) -> None:
     """Run until SIGTERM or SIGINT. Raises `Terminal` when there is no cluster, no right or no CRD."""
     store, queue, clock = Store(), WorkQueue[ObjectKey](), SystemClock()
+    # Closed until this operator leads: the watches fill the store alone.
+    queue.close()
     disable_created_metrics()  # type: ignore[no-untyped-call]
     watching, registry = asyncio.Event(), CollectorRegistry()
     metrics = Metrics(registry)
@@ -95,7 +97,6 @@ async def run_operator(settings: OperatorSettings) -> None:
         finally:
             # Last: kopf, as it ends, waits for whatever else still runs, be it a probe's connection.
             await _end(watches)
-            queue.clear()
     _log.info("stopped")
 
 

@@ -20,6 +20,8 @@ GPU_RESOURCES: Final = "nvidia.com/"
 _FIRST_REST_SECONDS: Final = 60.0
 _LONGEST_REST_SECONDS: Final = 1800.0
 _OVERSTAY: Final = timedelta(seconds=30)
+_CONTAINER_SECONDS: Final = 1800
+"""How long the kubelet may take to get image and volumes; what is hopeless it says itself, and earlier."""
 _NEWS: Final = timedelta(seconds=_FIRST_REST_SECONDS)
 """How long a pod's remains count as a start that fails now: no longer than the shortest rest after it."""
 
@@ -127,7 +129,7 @@ def start_failure(pod: EnginePod, now: datetime, start_seconds: int) -> StartFai
     | ended, its container did, or it cannot start   | -                       | what was said      |
     | has answered since its container started       | -                       | None               |
     | its container runs                             | `start_seconds` or more | took too long      |
-    | has a node, and its container does not run yet | `start_seconds` or more | took too long      |
+    | has a node, and its container does not run yet | 30 minutes or more      | took too long      |
     | otherwise                                      | -                       | None               |
     """
     if pod.terminating or (pod.ended is not None and now - pod.ended >= _NEWS):
@@ -137,19 +139,20 @@ def start_failure(pod: EnginePod, now: datetime, start_seconds: int) -> StartFai
     left = start_seconds_left(pod, now, start_seconds)
     if left is None or left > 0:
         return None
-    late = f"within the {start_seconds} s of spec.engine.startSeconds"
     if pod.started is not None:
+        late = f"within the {start_seconds} s of spec.engine.startSeconds"
         return StartFailure(words=f"The engine did not answer /health {late}")
     why = pod.waits_for or "the kubelet does not say why"
+    late = f"within {_CONTAINER_SECONDS // 60} minutes"
     return StartFailure(words=f"The engine's container did not start {late}: {why}")
 
 
 def start_seconds_left(pod: EnginePod, now: datetime, start_seconds: int) -> float | None:
     """Return after how many seconds a start has taken too long; None: it is over or has no node yet."""
-    begun = pod.started or pod.scheduled
-    if pod.terminating or pod.served or pod.ended is not None or pod.failure is not None or begun is None:
+    if pod.terminating or pod.served or pod.ended is not None or pod.failure is not None:
         return None
-    return max(0.0, start_seconds - (now - begun).total_seconds())
+    begun, limit = (pod.started, start_seconds) if pod.started else (pod.scheduled, _CONTAINER_SECONDS)
+    return None if begun is None else max(0.0, limit - (now - begun).total_seconds())
 
 
 def rest_seconds(count: int) -> float:

@@ -15,8 +15,6 @@ class Policy:
     hub_endpoint: str = "https://huggingface.co"
     demand_seconds: int = 15
     """How long one renewal of a demand Lease counts."""
-    start_retry_seconds: float = 60.0
-    """How long a deployment rests after a start that failed."""
     inspection_retry_seconds: float = 60.0
     """How long a failed inspection stays before it is tried again."""
     load_fresh_seconds: float = 5.0

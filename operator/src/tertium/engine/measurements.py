@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from tertium.core.planner import Measured
@@ -32,17 +31,6 @@ _ESTIMATE_IN_BUDGET: Final = "CUDA graph memory profiling is enabled"
 _AVAILABLE: Final = re.compile(
     rf"(?:Available KV cache memory: {_GIB}|memory reserved for KV Cache is {_GIB})"
 )
-_CAPACITY: Final = re.compile(r"KV cache size: ([\d,]+) tokens")
-_CONCURRENCY: Final = re.compile(r"Maximum concurrency for [\d,]+ tokens per request: (\d+)\.(\d\d)x")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KvCapacity:
-    """What the KV cache of one replica holds."""
-
-    tokens: int
-    concurrency_hundredths: int
-    """How many sequences of full length, times 100."""
 
 
 def measured(log: str) -> Measured:
@@ -66,18 +54,6 @@ def measured(log: str) -> Measured:
         non_torch=_mebibytes(non_torch),
         cuda_graph=_mebibytes(graph),
         available_kv=_mebibytes(min(available, default=None)),
-    )
-
-
-def kv_capacity(log: str) -> KvCapacity | None:
-    """Return what the engine says its KV cache holds, or None when it does not say it."""
-    text = "\n".join(bare_lines(log))
-    tokens, concurrency = _CAPACITY.search(text), _CONCURRENCY.search(text)
-    if tokens is None or concurrency is None:
-        return None
-    return KvCapacity(
-        tokens=int(tokens[1].replace(",", "")),
-        concurrency_hundredths=int(concurrency[1]) * 100 + int(concurrency[2]),
     )
 
 

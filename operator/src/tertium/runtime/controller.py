@@ -100,7 +100,7 @@ class Controller:
 
     async def run(self) -> None:
         """Look at everything once, then work until cancelled. `prepare` comes before."""
-        self._queue.clear()
+        self._queue.open()
         for key in self._store.pressing(self._clock.now()):
             self._queue.add(key)
         for key in self._store.owners:
@@ -112,6 +112,7 @@ class Controller:
                     group.create_task(self._work())
                 group.create_task(self._relist_for_ever())
         finally:
+            self._queue.close()
             self._metrics.forget_all()
 
     async def reconcile(self, key: ObjectKey) -> Outcome | None:

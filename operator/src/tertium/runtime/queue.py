@@ -47,6 +47,7 @@ class WorkQueue(Generic[Key]):
         self._arrival = asyncio.Event()
         self._random = rng or random.Random()
         self._taken = 0
+        self._open = True
         self._last_done = 0.0
 
     def __len__(self) -> int:
@@ -58,6 +59,8 @@ class WorkQueue(Generic[Key]):
 
     def add(self, key: Key, lane: Lane = Lane.NOW) -> None:
         """Have `key` looked at as soon as a worker is free."""
+        if not self._open:
+            return
         if key in self._working:
             self._dirty[key] = min(lane, self._dirty.get(key, lane))
             return
@@ -70,6 +73,8 @@ class WorkQueue(Generic[Key]):
 
     def add_after(self, key: Key, seconds: float, lane: Lane = Lane.NOW) -> None:
         """Have `key` looked at in `seconds`; of several such times the earliest holds."""
+        if not self._open:
+            return
         loop = asyncio.get_running_loop()
         due = loop.time() + max(0.0, seconds)
         timer = self._timers.get(key)
@@ -100,8 +105,13 @@ class WorkQueue(Generic[Key]):
         if timer is not None:
             timer.cancel()
 
-    def clear(self) -> None:
-        """Forget everything that waits, as before the first `add`."""
+    def open(self) -> None:
+        """Take keys, as a new queue does."""
+        self._open = True
+
+    def close(self) -> None:
+        """Forget everything that waits, and take no key: nobody works until `open`."""
+        self._open = False
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
