@@ -16,14 +16,11 @@ WRITES: Final = frozenset({"create", "update", "patch", "delete", "deletecollect
 class Call:
     """One answered request."""
 
-    account: str
     verb: str
     resource: str
-    name: str
+    """With its subresource."""
     namespace: str
-    status: int
-    at: str
-    """When it came, RFC 3339 with microseconds."""
+    """Empty: all, or none."""
 
     @property
     def is_write(self) -> bool:
@@ -60,11 +57,7 @@ def _call(event: dict[str, Any]) -> Call:
     target = event.get("objectRef", {})
     resource = "/".join(filter(None, (target.get("resource", ""), target.get("subresource", ""))))
     return Call(
-        account=event["user"]["username"].rpartition(":")[2],
         verb=event["verb"],
         resource=resource or event["requestURI"],
-        name=target.get("name", ""),
         namespace=target.get("namespace", ""),
-        status=event.get("responseStatus", {}).get("code", 0),
-        at=event["requestReceivedTimestamp"],
     )

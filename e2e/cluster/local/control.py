@@ -47,7 +47,7 @@ def apiserver(binary: Path, layout: Layout, at: Addresses) -> list[str]:
         *("--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction"),
         *(f"--client-ca-file={keys}/ca.crt", "--profiling=false"),
         *(f"--audit-policy-file={layout.conf}/audit.json", f"--audit-log-path={layout.audit}"),
-        "--audit-log-maxbackup=1",
+        *("--audit-log-maxsize=1000", "--audit-log-maxbackup=1"),
         *(f"--tls-cert-file={keys}/apiserver.crt", f"--tls-private-key-file={keys}/apiserver.key"),
         f"--kubelet-certificate-authority={keys}/ca.crt",
         f"--kubelet-client-certificate={keys}/apiserver-kubelet.crt",
