@@ -56,6 +56,10 @@ def test_kopf_writes_nothing() -> None:
     assert settings.peering.standalone is True
     assert settings.scanning.disabled is True
     assert settings.persistence.finalizer == UNUSED_FINALIZER == "tertium.dev/unused-by-anyone"
+    body, patch = kopf.Body(kopf.BodyEssence({})), kopf.Patch()
+    storage = settings.persistence.diffbase_storage
+    storage.store(body=body, patch=patch, essence=storage.build(body=body))
+    assert (patch, storage.fetch(body=body)) == ({}, None)
 
 
 def test_an_api_server_that_is_down_is_waited_for_without_end() -> None:

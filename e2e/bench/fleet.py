@@ -56,6 +56,7 @@ ROWS: Final = {
     "status_change_calls": "API calls after a change that touches no pod",
     "pod_change_calls": "API calls after a change of the pod",
     "react_p50": "demand Lease to replicas, p50 ms",
+    "react_p95": "demand Lease to replicas, p95 ms",
     "react_p99": "demand Lease to replicas, p99 ms",
     "react_max": "demand Lease to replicas, max ms",
     "awake_cpu": "CPU s in a minute with one replica awake",
@@ -178,6 +179,7 @@ class Fleet:
                 time.sleep(PAUSE_SECONDS)
         return {
             "react_p50": round(statistics.median(times)),
+            "react_p95": round(quantile(times, 0.95)),
             "react_p99": round(quantile(times, 0.99)),
             "react_max": round(max(times)),
         }

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from e2e.oracle import answers, models
 from e2e.oracle.ask import ask, questions
-from e2e.oracle.compare import EXPLAINED, disagreements
+from e2e.oracle.compare import disagreements
+from e2e.oracle.explained import EXPLAINED
 
 
 def main() -> int:

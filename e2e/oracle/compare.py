@@ -35,12 +35,10 @@ _LATENT_BLOCK_TOKENS: Final = 64
 """On GPUs the kernels of latent attention take blocks of 64 tokens, and 128 beside recurrent layers; vLLM was
 asked with blocks of 16."""
 
-EXPLAINED: Final[Mapping[str, str]] = {}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disagreement:
-    """One parting: `key` names it in `EXPLAINED`."""
+    """One parting: `key` names it in `explained`."""
 
     model: str
     topic: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,6 +42,49 @@ def test_a_header_in_another_spelling_says_the_same(tmp_path: Path) -> None:
         (folder / "model.safetensors").write_bytes(data)
         found.append(inspect_folder(tmp_path, name, SOURCE))
     assert found[0] == found[1]
+
+
+def test_experts_are_counted_by_layer_and_the_numbers_in_other_names_are_kept(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model")
+    names = [f"model.layers.{layer}.experts.{expert}.w1.weight" for layer in (0, 1) for expert in range(3)]
+    others = ["h2.layers.0.experts.7.w", "layers.0.w1.5b.w", "0.weight", "layers.1234567890.experts.4.w"]
+    write_shard(folder, "model.safetensors", *names, *others)
+    found = {entry[0]: entry[3:] for entry in inspect_folder(tmp_path, "model", SOURCE)["tensors"]}
+    assert found == {
+        "model.layers.{}.experts.{}.w1.weight": [[[0, 1]], 3],
+        "h2.layers.{}.experts.{}.w": [[[0, 0]], 1],
+        "layers.{}.w1.5b.w": [[[0, 0]], 1],
+        "0.weight": [[], 1],
+        "layers.1234567890.experts.{}.w": [[[4, 4]], 1],
+    }
+
+
+def test_a_tensor_in_an_unusual_spelling_among_usual_ones_counts(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model")
+    usual = '"a": {"dtype": "F16", "shape": [2, 3], "data_offsets": [0, 12]}'
+    unusual = '"b{}": {"shape": [2, 3], "dtype": "F16", "data_offsets": [12, 24]}'
+    header = f"{{{usual}, {unusual}}}".encode()
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(24))
+    assert inspect_folder(tmp_path, "model", SOURCE)["weightBytes"] == 24
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        pytest.param({}, {"quantization": {"quant_algo": "NVFP4"}}, id="where the config does not say it"),
+        pytest.param(
+            {"quantization_config": {"quant_method": "fp8"}}, {"quant_method": "fp8"}, id="where it does, not"
+        ),
+    ],
+)
+def test_quantization_is_read_from_a_file_of_its_own(
+    tmp_path: Path, said: dict[str, Any], found: dict[str, Any]
+) -> None:
+    folder = write_model(tmp_path / "model")
+    (folder / "config.json").write_text(json.dumps(CONFIG | said))
+    apart = {"quantization": {"quant_algo": "NVFP4", "quantized_layers": {"a": {"quant_algo": "FP8"}}}}
+    (folder / "hf_quant_config.json").write_text(json.dumps(apart))
+    assert inspect_folder(tmp_path, "model", SOURCE)["config"]["quantization_config"] == found
 
 
 def test_only_the_shards_of_the_index_count(tmp_path: Path) -> None:
@@ -145,6 +189,10 @@ def _with_an_index_of_numbers(folder: Path) -> None:
 
 def _with_an_index_that_leaves_the_folder(folder: Path) -> None:
     (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "../other.safetensors"}}')
+
+
+def _with_a_broken_quantization(folder: Path) -> None:
+    (folder / "hf_quant_config.json").write_text("{")
 
 
 def _without_tensors(folder: Path) -> None:
@@ -260,6 +308,12 @@ def _with_an_index_of_nothing(folder: Path) -> None:
             _with_an_index_that_leaves_the_folder,
             "model.safetensors.index.json names '../other.safetensors', expected a file beside it",
             id="an index that leaves the folder",
+        ),
+        pytest.param(
+            _with_a_broken_quantization,
+            "hf_quant_config.json is not JSON: Expecting property name enclosed in double quotes: "
+            "line 1 column 2 (char 1)",
+            id="a quantization that is not JSON",
         ),
         pytest.param(_without_tensors, "model.safetensors holds no tensors", id="a file without tensors"),
     ],

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from e2e.oracle import answers, models
-from e2e.oracle.compare import EXPLAINED, Disagreement, disagreements
+from e2e.oracle.compare import Disagreement, disagreements
+from e2e.oracle.explained import EXPLAINED
 
 CONFIGS = models.load()
 ANSWERS = answers.load()

@@ -16,10 +16,10 @@ MEBIBYTE = 1 << 20
 
 def test_numbers_become_patterns_and_counts() -> None:
     tensors: list[Tensor] = [
-        ("model.embed_tokens.weight", "BF16", (100, 8)),
-        *((f"model.layers.{layer}.mlp.gate.weight", "F32", (4, 8)) for layer in range(1, 4)),
+        ("model.embed_tokens.weight", "BF16", (100, 8), 1),
+        *((f"model.layers.{layer}.mlp.gate.weight", "F32", (4, 8), 1) for layer in range(1, 4)),
         *(
-            (f"model.layers.{layer}.mlp.experts.{expert}.w1.weight", "BF16", (16, 8))
+            (f"model.layers.{layer}.mlp.experts.{expert}.w1.weight", "BF16", (16, 8), 1)
             for layer in range(1, 4)
             for expert in range(4)
         ),
@@ -41,7 +41,7 @@ def test_numbers_become_patterns_and_counts() -> None:
 
 
 def test_layers_that_are_missing_split_the_range() -> None:
-    (found,) = group((f"layers.{layer}.w", "F16", (1,)) for layer in (0, 1, 5))
+    (found,) = group((f"layers.{layer}.w", "F16", (1,), 1) for layer in (0, 1, 5))
     assert found.layers == ((0, 1), (5, 5))
     assert found.total_bytes == 3 * 2
 
@@ -69,60 +69,66 @@ LAYER = "model.layers.0."
 @pytest.mark.parametrize(
     ("config", "tensor", "ranks", "size_bytes"),
     [
-        pytest.param(LLAMA_8B, (LAYER + "mlp.up_proj.weight", "BF16", (16, 8)), 4, 64, id="is split"),
-        pytest.param(LLAMA_8B, (LAYER + "input_layernorm.weight", "BF16", (8,)), 4, 16, id="norms are not"),
+        pytest.param(LLAMA_8B, (LAYER + "mlp.up_proj.weight", "BF16", (16, 8), 1), 4, 64, id="is split"),
         pytest.param(
-            LLAMA_8B, (LAYER + "self_attn.k_proj.weight", "BF16", (64, 8)), 16, 128, id="a KV head is whole"
+            LLAMA_8B, (LAYER + "input_layernorm.weight", "BF16", (8,), 1), 4, 16, id="norms are not"
+        ),
+        pytest.param(
+            LLAMA_8B,
+            (LAYER + "self_attn.k_proj.weight", "BF16", (64, 8), 1),
+            16,
+            128,
+            id="a KV head is whole",
         ),
         pytest.param(
             QWEN2_7B,
-            (LAYER + "self_attn.qkv_proj.weight", "BF16", (3600, 8)),
+            (LAYER + "self_attn.qkv_proj.weight", "BF16", (3600, 8), 1),
             28,
             4800,
             id="in a fused projection too",
         ),
-        pytest.param(LLAMA_8B, ("lm_head.weight", "BF16", (64, 8)), 4, 256, id="the output head is split"),
+        pytest.param(LLAMA_8B, ("lm_head.weight", "BF16", (64, 8), 1), 4, 256, id="the output head is split"),
         pytest.param(
             DEEPSEEK_V3,
-            (LAYER + "self_attn.kv_a_proj_with_mqa.weight", "BF16", (64, 8)),
+            (LAYER + "self_attn.kv_a_proj_with_mqa.weight", "BF16", (64, 8), 1),
             8,
             1024,
             id="what makes a latent is on every rank",
         ),
         pytest.param(
             DEEPSEEK_V3,
-            ("model.layers.61.mlp.up_proj.weight", "BF16", (64, 8)),
+            ("model.layers.61.mlp.up_proj.weight", "BF16", (64, 8), 1),
             1,
             0,
             id="a layer beyond the last is not loaded",
         ),
         pytest.param(
             MIXTRAL,
-            (LAYER + "block_sparse_moe.gate.weight", "BF16", (8, 8)),
+            (LAYER + "block_sparse_moe.gate.weight", "BF16", (8, 8), 1),
             8,
             128,
             id="a router is on every rank",
         ),
         pytest.param(
             GPT_OSS_120B,
-            (LAYER + "mlp.experts.down_proj_blocks", "U8", (720, 8)),
+            (LAYER + "mlp.experts.down_proj_blocks", "U8", (720, 8), 1),
             4,
             1536,
             id="MXFP4 experts are rounded up: 720 of 2,880 to 768",
         ),
         pytest.param(
             LLAMA_8B | {"vision_config": {"num_heads": 6}},
-            ("visual.blocks.0.mlp.weight", "BF16", (64, 8)),
+            ("visual.blocks.0.mlp.weight", "BF16", (64, 8), 1),
             4,
             1024,
             id="an encoder whose heads do not divide is whole",
         ),
         pytest.param(
-            LLAMA_8B, ("mtp.layers.0.mlp.weight", "BF16", (64, 8)), 1, 0, id="a drafting head is skipped"
+            LLAMA_8B, ("mtp.layers.0.mlp.weight", "BF16", (64, 8), 1), 1, 0, id="a drafting head is skipped"
         ),
         pytest.param(
             LLAMA_8B | {"torch_dtype": "float32"},
-            (LAYER + "mlp.up_proj.weight", "F32", (16, 8)),
+            (LAYER + "mlp.up_proj.weight", "F32", (16, 8), 1),
             1,
             256,
             id="FP32 is loaded in 16 bits",
@@ -153,9 +159,9 @@ def test_the_largest_rank_of_llama_8b(tensor: int, pipeline: int, gibibytes: flo
 
 
 def test_a_head_that_is_not_stored_is_the_embedding_on_both_ends() -> None:
-    embedding: Tensor = ("model.embed_tokens.weight", "BF16", (64, 8))
+    embedding: Tensor = ("model.embed_tokens.weight", "BF16", (64, 8), 1)
     tied = of_tensors(LLAMA_8B, embedding)
-    untied = of_tensors(LLAMA_8B, embedding, ("lm_head.weight", "BF16", (64, 8)))
+    untied = of_tensors(LLAMA_8B, embedding, ("lm_head.weight", "BF16", (64, 8), 1))
     assert stage_bytes(tied.parts, tied.layout, 1, 2) == (1024, 1024)
     assert stage_bytes(untied.parts, untied.layout, 1, 2) == (1024, 1024)
     assert (tied.weight_bytes, untied.weight_bytes) == (1024, 2048)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 
@@ -128,6 +129,31 @@ async def test_what_can_never_be_made_as_wanted_is_no_hot_loop(monkeypatch: pyte
     async with Running(world):
         await asyncio.sleep(60)
     assert world.cluster.calls.count(("apply", "Lease", "qwen-demand")) < 20
+
+
+async def test_everything_is_looked_at_again_from_time_to_time_and_not_all_at_once() -> None:
+    world = World()
+    await world.settle_inspected()
+    for number in range(20):
+        world.cluster.put(a_manifest(key=ObjectKey("team-b", f"other-{number}"), uid=f"o{number}"))
+    await relist(world.cluster, world.store)
+    async with Running(world):
+        await asyncio.sleep(100)
+        counts = [passes(world)]
+        for _ in range(100):
+            await asyncio.sleep(10)
+            counts.append(passes(world))
+    assert counts[-1] - counts[0] >= 21
+    assert max(later - sooner for sooner, later in pairwise(counts)) < 12
+
+
+def passes(world: World) -> int:
+    results = ("changed", "unchanged", "refused")
+    counts = (
+        world.registry.get_sample_value("tertium_reconcile_seconds_count", {"result": result})
+        for result in results
+    )
+    return sum(int(count or 0) for count in counts)
 
 
 async def test_a_lost_event_is_found_by_the_next_list() -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from tertium.core.errors import Retryable
 from tertium.core.planner.tensors import Tensor
 from tertium.loader.facts import (
+    CONFIG,
     INDEX,
     MOST_CONFIG_BYTES,
     MOST_INDEX_BYTES,
@@ -22,8 +23,8 @@ from tertium.loader.facts import (
     facts_of,
     failed,
     listing,
+    model_config,
     not_found,
-    read_config,
     shards_of,
     too_large,
 )
@@ -63,9 +64,9 @@ class _Folder:
         self._sizes = {entry["path"]: entry["size"] for entry in found}
 
     def facts(self) -> Facts:
-        if "config.json" not in self._sizes:
+        if CONFIG not in self._sizes:
             raise not_found(f"{self._source}: there is no config.json; there is {listing(self._sizes)}")
-        config = read_config(self._text("config.json", MOST_CONFIG_BYTES), self._source)
+        config = model_config(self._sizes, lambda name: self._text(name, MOST_CONFIG_BYTES), self._source)
         files = self._weight_files()
         with ThreadPoolExecutor(_PARALLEL_HEADERS) as pool:
             return facts_of(config, [tensor for found in pool.map(self._tensors, files) for tensor in found])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
 from tertium.api.conditions import Reason
@@ -14,9 +14,14 @@ from tertium.core.planner.tensors import Tensor, encode, group
 
 Facts: TypeAlias = Mapping[str, Any]
 
+CONFIG: Final = "config.json"
 INDEX: Final = "model.safetensors.index.json"
+QUANTIZATION: Final = "hf_quant_config.json"
+"""How a checkpoint is quantized, where its exporter did not write it into the config. The engine reads both."""
 MOST_CONFIG_BYTES: Final = 8 << 20
 MOST_INDEX_BYTES: Final = 256 << 20
+
+_QUANTIZED: Final = ("quantization_config", "compression_config")
 
 
 def facts_of(config: Mapping[str, Any], tensors: Iterable[Tensor], *, revision: str = "") -> Facts:
@@ -36,9 +41,25 @@ def facts_of(config: Mapping[str, Any], tensors: Iterable[Tensor], *, revision: 
     }
 
 
+def model_config(names: Container[str], text_of: Callable[[str], str], where: str) -> Mapping[str, Any]:
+    """Return the config of a model whose files are `names`, with its quantization wherever that stands.
+
+    Raises Terminal, naming `where` and the file.
+    """
+    config = read_config(text_of(CONFIG), where)
+    if QUANTIZATION not in names or any(config.get(name) for name in _QUANTIZED):
+        return config
+    apart = read_object(text_of(QUANTIZATION), f"{where}: {QUANTIZATION}")
+    inner = apart.get("quantization")
+    if isinstance(inner, dict):
+        # Formats layer by layer take megabytes, more than a ConfigMap holds; the tensors tell them as well.
+        apart = {**apart, "quantization": {k: v for k, v in inner.items() if k != "quantized_layers"}}
+    return {**config, "quantization_config": apart}
+
+
 def read_config(text: str, where: str) -> Mapping[str, Any]:
     """Parse a config.json. Raises Terminal, naming `where` and the place in it."""
-    return read_object(text, f"{where}: config.json")
+    return read_object(text, f"{where}: {CONFIG}")
 
 
 def shards_of(index: str, where: str) -> dict[str, int]:

@@ -14,8 +14,8 @@ from tertium.loader.facts import (
     facts_of,
     failed,
     listing,
+    model_config,
     not_found,
-    read_config,
     shards_of,
     too_large,
 )
@@ -33,7 +33,8 @@ def inspect_folder(root: Path, path: str, source: str) -> Facts:
         if not folder.is_dir():
             raise not_found(f"{source}: there is no folder {part}; in its place there is {_names(parent)}")
     try:
-        config = read_config(_text(folder, "config.json", source, MOST_CONFIG_BYTES), source)
+        names = {file.name for file in folder.iterdir()}
+        config = model_config(names, lambda name: _text(folder, name, source, MOST_CONFIG_BYTES), source)
         shards = list(_weight_files(folder, source))
         return facts_of(config, chain.from_iterable(read_tensors(file, source) for file in shards))
     except OSError as error:

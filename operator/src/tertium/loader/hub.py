@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from tertium.core.errors import Retryable
 from tertium.core.planner.tensors import Tensor
 from tertium.loader.facts import (
+    CONFIG,
     INDEX,
     MOST_CONFIG_BYTES,
     MOST_INDEX_BYTES,
@@ -26,8 +27,8 @@ from tertium.loader.facts import (
     facts_of,
     failed,
     listing,
+    model_config,
     not_found,
-    read_config,
     shards_of,
     too_large,
 )
@@ -83,11 +84,11 @@ class _Repository:
         self._source = f"hf://{name}"
 
     def facts(self) -> Facts:
-        if "config.json" not in self._sizes:
+        if CONFIG not in self._sizes:
             raise failed(
                 f"{self._source}: there is no config.json; the repository holds {listing(self._sizes)}"
             )
-        config = read_config(self._text("config.json", MOST_CONFIG_BYTES), self._source)
+        config = model_config(self._sizes, lambda name: self._text(name, MOST_CONFIG_BYTES), self._source)
         with ThreadPoolExecutor(_PARALLEL_HEADERS) as pool:
             files = self._weight_files()
             tensors = [

@@ -7,27 +7,26 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from math import prod
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from tertium.core.errors import Terminal
 from tertium.core.planner.tensors import DTYPE_BITS, Tensor
 from tertium.loader.facts import failed, read_object
 
 PREFIX_BYTES: Final = 8
 
 _ENTRY: Final = re.compile(
-    r'"([^"\\]+)": ?\{"dtype": ?"(\w+", ?"shape": ?\[(?:[0-9]{1,18}, ?)*[0-9]{0,18})\], '
-    r'?"data_offsets": ?\[([0-9]{1,18}), ?([0-9]{1,18})\]\}'
+    rb'"(?:([^"0-9\\]*+(?<=\.)[0-9]{1,9}+(?=\.)[^"0-9\\]*+(?<=\.))[0-9]{1,9}+(?=\.))?([^"\\]++)": ?'
+    rb'\{"dtype": ?"([^]]*+)\], ?"data_offsets": ?\[[0-9]{1,18}+, ?([0-9]{1,18}+)\]\}'
 )
-_Entry: TypeAlias = tuple[str, str, str, str]
-"""Name, dtype and shape, start and end of a tensor, as the header spells them."""
-_NAME, _KIND, _END = 0, 1, 3
-_Kind: TypeAlias = tuple[str, tuple[int, ...], int]
-"""Dtype, shape and bytes."""
+"""A tensor as headers are written. Of a name that holds a layer and then another number, what is before that
+number and what is behind; of any other, all as what is behind. Then dtype and shape, and the end."""
+_BEFORE, _BEHIND, _DESCRIPTION, _END = range(4)
+_DESCRIBED: Final = re.compile(rb'(\w{1,32})", ?"shape": ?\[((?:[0-9]{1,18}, ?)*[0-9]{0,18})')
+_Kind: TypeAlias = tuple[str, tuple[int, ...]]
+"""Dtype and shape."""
 _MOST_ELEMENTS: Final = 1 << 45
 _LONGEST_HEADER_BYTES: Final = 100_000_000
 """The format's own limit."""
@@ -65,63 +64,90 @@ def tensors_of(header: bytes, what: str, data_bytes: int | None = None) -> tuple
 
     Raises Terminal when the header is no such header, or the data ends before its last tensor does.
     """
-    entries = _entries(header.decode(errors="replace"), what)
-    if not entries:
-        raise failed(f"{what} holds no tensors")
-    counts = Counter(map(itemgetter(_KIND), entries))
-    named = dict(map(itemgetter(_KIND, _NAME), entries))
-    kinds = {kind: _kind(what, name, kind) for kind, name in named.items()}
-    # Tensors lie one behind the other: only where the sum is wrong, each is looked at.
+    return _glanced(header, data_bytes) or _read(header, what, data_bytes)
+
+
+def _glanced(header: bytes, data_bytes: int | None) -> tuple[Tensor, ...]:
+    """Return the tensors of a header that is in order as a whole; nothing where it is not, or seems not.
+
+    A mixture of experts has tens of thousands of tensors: what is done with each is done by a pattern, which
+    reads the usual spelling faster than JSON is read, and by other loops that are not ours.
+    """
+    entries = _ENTRY.findall(header)
+    # Nothing is left over where every brace but the header's own and that of the metadata closes a tensor.
+    if not entries or len(entries) + 1 + (b'"__metadata__"' in header) != header.count(b"}"):
+        return ()
+    counts = Counter(map(itemgetter(_BEFORE, _BEHIND, _DESCRIPTION), entries))
+    kinds = {spelt: _kind(spelt) for _, _, spelt in counts}
     last = max(map(int, map(itemgetter(_END), entries)))
-    if last != sum(kinds[kind][2] * count for kind, count in counts.items()):
-        raise _misplaced(what, entries, kinds)
+    tensors, total = [], 0
+    for (before, behind, spelt), copies in counts.items():
+        kind = kinds[spelt]
+        if kind is None:
+            return ()
+        total += copies * _size_bytes(*kind)
+        tensors.append((_text(b"%b{}%b" % (before, behind) if before else behind), *kind, copies))
+    if last != total or (data_bytes is not None and last > data_bytes):
+        return ()
+    return tuple(tensors)
+
+
+def _kind(spelt: bytes) -> _Kind | None:
+    match = _DESCRIBED.fullmatch(spelt)
+    if match is None:
+        return None
+    dtype = _text(match[1])
+    shape = tuple(map(int, match[2].split(b","))) if match[2] else ()
+    return (dtype, shape) if dtype in DTYPE_BITS and prod(shape) <= _MOST_ELEMENTS else None
+
+
+def _read(header: bytes, what: str, data_bytes: int | None) -> tuple[Tensor, ...]:
+    """Read a header as JSON, tensor by tensor, and name the one that is wrong."""
+    document = dict(read_object(_text(header), f"{what}: its header"))
+    document.pop("__metadata__", None)
+    if not document:
+        raise failed(f"{what} holds no tensors")
+    tensors, ends, total = [], [], 0
+    for name, entry in document.items():
+        dtype, shape, start, end = _entry(what, name, entry)
+        expected = _size_bytes(dtype, shape)
+        if end - start != expected:
+            raise failed(
+                f"{what}: its header gives {name} {end - start:,} bytes, expected {expected:,} "
+                f"for its shape and {dtype}; copy it again"
+            )
+        tensors.append((name, dtype, shape, 1))
+        ends.append((end, name))
+        total += expected
+    last, name = max(ends)
+    if last != total:
+        raise failed(f"{what}: its header leaves gaps between tensors; copy it again")
     if data_bytes is not None and last > data_bytes:
-        name = max((int(entry[_END]), entry[_NAME]) for entry in entries)[1]
         raise failed(
             f"{what} is cut off: {name} should end at byte {last:,} and the data has {data_bytes:,}; "
             "copy it again"
         )
-    return tuple((entry[_NAME], *kinds[entry[_KIND]][:2]) for entry in entries)
+    return tuple(tensors)
 
 
-def _misplaced(what: str, entries: Sequence[_Entry], kinds: Mapping[str, _Kind]) -> Terminal:
-    for name, kind, start, end in entries:
-        dtype, _, size_bytes = kinds[kind]
-        if int(end) - int(start) != size_bytes:
-            return failed(
-                f"{what}: its header gives {name} {int(end) - int(start):,} bytes, expected {size_bytes:,} "
-                f"for its shape and {dtype}; copy it again"
-            )
-    return failed(f"{what}: its header leaves gaps between tensors; copy it again")
-
-
-def _entries(text: str, what: str) -> list[_Entry]:
-    """Return the entries as text. Headers are written in one way, which a pattern reads faster than JSON."""
-    found: list[_Entry] = _ENTRY.findall(text)
-    if found and len(found) == text.count('"dtype"'):
-        return found
-    header = dict(read_object(text, f"{what}: its header"))
-    header.pop("__metadata__", None)
-    return [_entry(what, name, entry) for name, entry in header.items()]
-
-
-def _entry(what: str, name: str, entry: Any) -> _Entry:
+def _entry(what: str, name: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
     try:
         start, end = entry["data_offsets"]
-        shape = [*entry["shape"]]
+        dtype, shape = entry["dtype"], tuple(entry["shape"])
         if not all(type(number) is int and number >= 0 for number in (*shape, start, end)):
             raise ValueError(name)
-        return name, f'{entry["dtype"]}"[{",".join(map(str, shape))}', str(start), str(end)
     except (KeyError, TypeError, ValueError) as error:
         raise failed(f"{what}: its header describes {name} in no known way") from error
-
-
-def _kind(what: str, name: str, kind: str) -> _Kind:
-    dtype, _, rest = kind.partition('"')
-    text = rest.partition("[")[2]
-    shape = tuple(int(size) for size in text.split(",")) if text else ()
-    if dtype not in DTYPE_BITS:
+    if not isinstance(dtype, str) or dtype not in DTYPE_BITS:
         raise failed(f"{what}: {name} is of type {dtype}, expected one of {', '.join(DTYPE_BITS)}")
     if prod(shape) > _MOST_ELEMENTS:
         raise failed(f"{what}: its header gives {name} the shape {list(shape)}, which is out of bounds")
-    return dtype, shape, -(-prod(shape) * DTYPE_BITS[dtype] // 8)
+    return dtype, shape, start, end
+
+
+def _size_bytes(dtype: str, shape: tuple[int, ...]) -> int:
+    return -(-prod(shape) * DTYPE_BITS[dtype] // 8)
+
+
+def _text(spelt: bytes) -> str:
+    return spelt.decode(errors="replace")

@@ -245,19 +245,22 @@ class Controller:
             self._queue.add_after(key, outcome.requeue_after)
 
     async def _relist_for_ever(self) -> None:
-        wait = FIRST_RELIST_SECONDS
+        # What was deleted between our first lists and those of the watches, only the next list tells.
+        await asyncio.sleep(FIRST_RELIST_SECONDS * random.uniform(0.8, 1.2))
+        await self._relist()
         while True:
-            await asyncio.sleep(wait * random.uniform(0.8, 1.2))
-            wait = RELIST_SECONDS
-            try:
-                missed = await relist(self._cluster, self._store)
-            except TertiumError as fault:
-                _log.warning("lists could not be read; the watch goes on", extra={"why": str(fault)})
-                missed = ()
-            for key in missed:
-                self._queue.add(key)
+            await asyncio.sleep(RELIST_SECONDS * random.uniform(0.8, 1.2))
+            await self._relist()
             for key in self._store.owners:
                 self._queue.add_after(key, random.uniform(0.0, RESYNC_SPREAD_SECONDS), Lane.RESYNC)
+
+    async def _relist(self) -> None:
+        """Read everything again and look at what the watches had missed."""
+        try:
+            for key in await relist(self._cluster, self._store):
+                self._queue.add(key)
+        except TertiumError as fault:
+            _log.warning("lists could not be read; the watch goes on", extra={"why": str(fault)})
 
 
 def _log_outcome(key: ObjectKey, outcome: Outcome, begun: datetime, seconds: float) -> None:

@@ -71,16 +71,20 @@ def assess(
     *,
     measured: Measured | None = None,
 ) -> Verdict:
-    """Judge a shape without looking for what would fit instead; where the version is unknown, the worst."""
+    """Judge a shape without looking for what would fit instead.
+
+    Where the version is unknown, the worst of the releases that take the shape.
+    """
     verdicts = [
         _assess(facts, pool, request, run_of(pool, request, tensor, pipeline, release), measured)
         for release in r.releases_of(request.engine_version)
     ]
-    return min(verdicts, key=_certainty)
+    taken = [verdict for verdict in verdicts if verdict.valid]
+    return min(taken, key=_certainty) if taken else verdicts[-1]
 
 
-def _certainty(verdict: Verdict) -> tuple[bool, bool, int]:
-    return verdict.valid, verdict.fits, verdict.memory.headroom if verdict.memory else 0
+def _certainty(verdict: Verdict) -> tuple[bool, int]:
+    return verdict.fits, verdict.memory.headroom if verdict.memory else 0
 
 
 def _assess(

@@ -60,7 +60,10 @@ NONE: Final = Quantization()
 
 
 def quantization_of(config: Config) -> Quantization:
-    """Read `quantization_config` or `compression_config`, of the model or of its text part."""
+    """Read `quantization_config` or `compression_config`, of the model or of its text part.
+
+    What an exporter wrote into a file of its own has the same keys one level down, in `quantization`.
+    """
     own = config.part("quantization_config", "compression_config")
     method = own.text("quant_method").lower().replace("_", "-")
     inner = own.part("quantization")
@@ -73,12 +76,15 @@ def quantization_of(config: Config) -> Quantization:
     scheme = _scheme(words, bits)
     block = own.numbers("weight_block_size") or weights.numbers("block_structure")
     group = own.get("group_size", "q_group_size") if _is_positive(own) else None
+    ignored = own.texts("modules_to_not_convert") or own.texts("ignore") or inner.texts("exclude_modules")
     return Quantization(
         method=method or "modelopt",
         scheme=scheme,
         block=(block[0], block[1]) if len(block) == 2 and all(block) else None,
-        group=(group or _weights_group(weights) or 0) if scheme in ("int4", "nvfp4") else 0,
-        attention=not _skips_attention(own.texts("modules_to_not_convert") or own.texts("ignore")),
+        group=(group or _weights_group(weights) or _weights_group(inner))
+        if scheme in ("int4", "nvfp4")
+        else 0,
+        attention=not _skips_attention(ignored),
         experts=_scheme(f"mx{config.text('expert_dtype')}", 0) if "expert_dtype" in config else "",
     )
 

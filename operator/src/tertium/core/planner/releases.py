@@ -144,9 +144,11 @@ _VERSION: Final = re.compile(r"v?(\d{1,6})\.(\d{1,6})")
 
 
 def releases_of(version: str) -> tuple[Release, ...]:
-    """Return the constants for a version such as `0.19.0` or `v0.21.1rc2`.
+    """Return the constants for a version such as `0.19.0` or `v0.21.1rc2`; where it is none, all of them.
 
-    Where it is none, those of every release: a plan must hold for all of them.
+    An engine of unknown version takes a shape when any release does: rules come and go, and nobody runs a
+    shape that his engine refuses. Memory it may need as much as any release that takes the shape: a start
+    that fails costs more than a GPU too many.
     """
     number = version_number(version)
     if number is None:

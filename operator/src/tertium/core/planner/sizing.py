@@ -68,14 +68,19 @@ def _impossible(facts: ModelFacts, spec: LLMDeploymentSpec, engine_version: str)
             f"spec.capacity.contextTokens: {wanted:,} is more than the {limit:,} tokens this model takes; "
             f"set it to {limit} or less"
         )
-    release = releases_of(engine_version)[-1]
     pinned = spec.parallelism.tensor
-    broken = violation(facts, release, pinned) if pinned else None
+    broken = _refusal(facts, engine_version, pinned) if pinned else None
     if broken is None:
         return None
-    legal = [tensor for tensor in range(1, 17) if violation(facts, release, tensor) is None]
+    legal = [tensor for tensor in range(1, 17) if _refusal(facts, engine_version, tensor) is None]
     works = f"; up to 16 GPUs it can be split over {words.either(legal)}" if legal else ""
     return f"spec.parallelism.tensor: {pinned} is impossible for this model: {broken}{works}"
+
+
+def _refusal(facts: ModelFacts, engine_version: str, tensor: int) -> str | None:
+    """Return why no release that the engine may be takes this split, in the newest one's words, or None."""
+    broken = [violation(facts, release, tensor) for release in releases_of(engine_version)]
+    return broken[-1] if all(broken) else None
 
 
 def _allowed(pools: Sequence[GpuPool], spec: LLMDeploymentSpec) -> list[GpuPool]:

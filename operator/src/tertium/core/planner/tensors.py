@@ -7,7 +7,7 @@ it. So a stage of a pipeline can be summed and the list fits into a ConfigMap. K
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -25,8 +25,8 @@ DTYPE_BITS: Final = {
 }  # fmt: skip
 """Bits of an element, by the name safetensors gives it."""
 
-Tensor: TypeAlias = tuple[str, str, tuple[int, ...]]
-"""Name, dtype and shape."""
+Tensor: TypeAlias = tuple[str, str, tuple[int, ...], int]
+"""Name, dtype, shape, and how many there are of it: in a name, `{}` stands for a number that tells copies."""
 
 Layers: TypeAlias = tuple[tuple[int, int], ...]
 """Ranges of layer numbers, first and last; empty: the tensor belongs to no layer."""
@@ -59,18 +59,11 @@ class TensorGroup:
 
 def group(tensors: Iterable[Tensor]) -> tuple[TensorGroup, ...]:
     """Group tensors; the result does not depend on their order."""
-    # Tens of thousands of names come through here, and a plan should take milliseconds.
-    split = _NUMBER.split
-    counts: defaultdict[tuple[str, str, tuple[int, ...], str], int] = defaultdict(int)
-    for name, dtype, shape in tensors:
-        parts = split(name)
-        layer = parts[1] if len(parts) > 1 else ""
-        counts[".{}".join(parts[::2]), dtype, shape, layer] += 1
-    kinds: defaultdict[tuple[str, str, tuple[int, ...]], dict[int, int]] = defaultdict(dict)
-    for (pattern, dtype, shape, layer), copies in counts.items():
-        number = int(layer) if layer else -1
-        found = kinds[pattern, dtype, shape]
-        found[number] = found.get(number, 0) + copies
+    kinds: defaultdict[tuple[str, str, tuple[int, ...]], Counter[int]] = defaultdict(Counter)
+    for name, dtype, shape, copies in tensors:
+        parts = _NUMBER.split(name)
+        layer = int(parts[1]) if len(parts) > 1 else -1
+        kinds[".{}".join(parts[::2]), dtype, shape][layer] += copies
     return tuple(
         TensorGroup(pattern=pattern, dtype=dtype, shape=shape, layers=layers, copies=copies)
         for (pattern, dtype, shape), found in sorted(kinds.items())
