@@ -12,7 +12,7 @@ import pytest
 
 from e2e.cluster.hosttools import Tool, install
 from e2e.cluster.progress import Steps
-from e2e.fleet.api import Api, ApiError
+from e2e.fleet.api import LEASES, LLMDS, Api, ApiError, path_of
 from e2e.fleet.gateway import Demand, FakeGateway
 from e2e.fleet.model import Model, wait_right
 from e2e.fleet.operator import OperatorProcess
@@ -105,21 +105,48 @@ def test_wakes_and_sleeps_come_right_while_every_fourth_request_fails(
     wait_right(models, 0, seconds=15)
 
 
+def clock_of(offset: Path) -> dict[str, str]:
+    """Environment of a process whose time of day is off by what a file says; other clocks are right."""
+    install([Tool("faketime", "faketime")], Steps())
+    (library,) = Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
+    return {
+        "LD_PRELOAD": str(library),
+        "FAKETIME_TIMESTAMP_FILE": str(offset),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+
+
+def test_a_preview_is_deleted_with_all_it_owns_when_its_time_has_come(
+    plane: Plane, namespace: str, tmp_path: Path
+) -> None:
+    offset = tmp_path / "offset"
+    offset.write_text("+0")
+    plane.operator(environment=clock_of(offset)).wait_ready()
+    expires = Model.make(plane.api, namespace, "expires", expireAfterSeconds=600)
+    idles = Model.make(plane.api, namespace, "idles", deleteAfterIdleSeconds=900)
+    stays = Model.make(plane.api, namespace, "stays", expireAfterSeconds=86_400)
+    offset.write_text("+700")
+    for model in (expires, idles, stays):
+        plane.api.merge(model.path, {"metadata": {"annotations": {"looked-at": "now"}}})
+    until("the preview is gone", lambda: names_in(plane, namespace) == {"idles", "stays"}, seconds=15)
+    leases = path_of(LEASES, namespace, "leases")
+    until("what it owned too", lambda: plane.api.find(f"{leases}/expires-demand") is None, seconds=15)
+    offset.write_text("+1000")
+    plane.api.merge(idles.path, {"metadata": {"annotations": {"looked-at": "later"}}})
+    until("the idle one is gone", lambda: names_in(plane, namespace) == {"stays"}, seconds=15)
+
+
+def names_in(plane: Plane, namespace: str) -> set[str]:
+    return {item["metadata"]["name"] for item in plane.api.items(path_of(LLMDS, namespace, "llmdeployments"))}
+
+
 def test_a_clock_that_jumps_and_comes_back_stops_nothing_and_loses_no_wake(
     plane: Plane, gateway: FakeGateway, namespace: str, tmp_path: Path
 ) -> None:
-    install([Tool("faketime", "faketime")], Steps())
-    (library,) = Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
     offset = tmp_path / "offset"
     offset.write_text("+0")
-    plane.operator(
-        environment={
-            "LD_PRELOAD": str(library),
-            "FAKETIME_TIMESTAMP_FILE": str(offset),
-            "FAKETIME_NO_CACHE": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        }
-    ).wait_ready()
+    plane.operator(environment=clock_of(offset)).wait_ready()
     models = make(plane.api, namespace)
     awake, asleep = models[: MODELS // 2], models[MODELS // 2 :]
     for model in awake:

@@ -19,7 +19,7 @@ _TOWER: Final = (
 )
 _APART: Final = "the quantization stands in a file beside the config, which vLLM was not given"
 _NARROW: Final = (
-    "experts whose width per rank is no multiple of what a kernel wants are padded: seen in the CPU build and "
+    "experts whose width per rank is no multiple of what a kernel wants are padded: seen in the CPU build, "
     "not verified on GPUs"
 )
 _SCALES: Final = (

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from tertium.api.conditions import Reason
 from tertium.core.errors import Terminal
 from tertium.loader.folder import inspect_folder
+from tertium.loader.safetensors import tensors_of
 from tests.loader.models import CONFIG, TENSOR_BYTES, write_model, write_shard, write_sharded_model
 
 SOURCE = "pvc://claim/model"
@@ -350,6 +353,23 @@ def test_a_folder_that_is_not_there_is_named_with_what_is(tmp_path: Path, path: 
         inspect_folder(tmp_path, path, SOURCE)
     assert refused.value.reason is Reason.MODEL_NOT_FOUND
     assert str(refused.value) == f"{SOURCE}: {message}"
+
+
+HEADER = b'{"__metadata__": {}, "a.0.b.1.c": {"dtype": "F16", "shape": [2, 3], "data_offsets": [0, 12]}}'
+
+
+@settings(max_examples=200, deadline=None)
+@example(at=HEADER.index(b"3]") + 1, cut=0, text=b", ")
+@given(at=st.integers(0, len(HEADER)), cut=st.integers(0, 6), text=st.binary(max_size=4))
+def test_a_damaged_header_is_refused_in_words_or_read(at: int, cut: int, text: bytes) -> None:
+    try:
+        found = tensors_of(HEADER[:at] + text + HEADER[at + cut :], SOURCE)
+    except Terminal as error:
+        refused = str(error)
+    else:
+        assert sum(copies for *_, copies in found) == 1
+        return
+    assert refused.startswith(SOURCE)
 
 
 def test_long_listings_are_cut(tmp_path: Path) -> None:

@@ -33,6 +33,16 @@ GPT2 = {
     "vocab_size": 50257,
     "n_positions": 1024,
 }
+EXPORTED = LLAMA_8B | {
+    "quantization_config": {
+        "producer": {"name": "modelopt"},
+        "quantization": {
+            "quant_algo": "NVFP4",
+            "group_size": 16,
+            "exclude_modules": ["lm_head", "model.layers.*.self_attn*"],
+        },
+    }
+}
 
 
 @pytest.mark.parametrize(
@@ -75,6 +85,9 @@ GPT2 = {
         pytest.param(MINIMAX_M2, "quantization.scheme", "fp8", id="FP8 is told by its method"),
         pytest.param(GPT_OSS_120B, "quantization.scheme", "mxfp4", id="so is MXFP4"),
         pytest.param(GPT_OSS_120B, "quantization.attention", False, id="which may leave attention alone"),
+        pytest.param(EXPORTED, "quantization.scheme", "nvfp4", id="an exporter's own file is read as well"),
+        pytest.param(EXPORTED, "quantization.group", 16, id="with its groups"),
+        pytest.param(EXPORTED, "quantization.attention", False, id="and what it leaves alone"),
         pytest.param(
             LLAMA_8B | {"is_causal": False}, "generates", False, id="attention both ways keeps no cache"
         ),

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from tertium.core.planner import Refused, judge, size
 from tertium.core.planner.legal import unsupported, violation
 from tertium.core.planner.releases import releases_of
 from tests.planner.models import (
     DEEPSEEK_V3,
+    H100,
     KIMI_LINEAR,
     LLAMA_8B,
     LLAMA_70B,
@@ -22,6 +24,8 @@ from tests.planner.models import (
     QWEN3_CODER_480B,
     SMOLLM2,
     facts,
+    request,
+    spec,
 )
 
 AWQ = {"quantization_config": {"quant_method": "awq", "bits": 4, "group_size": 128}}
@@ -124,6 +128,19 @@ def test_legal_sizes_of_known_models(config: dict[str, Any], sizes: list[int]) -
 )
 def test_blocks_of_experts(version: str, accepted: bool) -> None:
     assert (broken(MINIMAX_M2, 8, version=version) is None) is accepted
+
+
+@pytest.mark.parametrize(
+    ("ranks", "valid"),
+    [
+        pytest.param(8, True, id="a shape that only newer releases take may be asked of it"),
+        pytest.param(5, False, id="one that none takes may not"),
+    ],
+)
+def test_an_engine_of_an_unknown_version(ranks: int, valid: bool) -> None:
+    assert judge(facts(MINIMAX_M2), H100, request(engine_version=""), ranks).valid is valid
+    pinned = size(facts(MINIMAX_M2), [H100], spec(tensor=ranks), engine_version="")
+    assert (isinstance(pinned, Refused) and "is impossible" in pinned.message) is not valid
 
 
 def test_a_block_of_experts_is_not_refined_below_32() -> None:

@@ -71,8 +71,8 @@ def test_an_accepted_plan_is_legal_and_fits_a_node(
         assert 0 < len(plan.message) < 4096
         return
     assert plan.gpus_per_replica <= plan.pool.gpus_per_node
-    for release in releases_of(wanted.engine_version):
-        assert violation(model, release, plan.tensor_parallel_size, plan.pipeline_parallel_size) is None
+    shape = plan.tensor_parallel_size, plan.pipeline_parallel_size
+    assert None in [violation(model, release, *shape) for release in releases_of(wanted.engine_version)]
     memory = plan.memory
     assert memory.needed + memory.margin <= memory.budget <= plan.pool.memory_mebibytes
     assert plan.status().why

@@ -17,7 +17,7 @@ Facts: TypeAlias = Mapping[str, Any]
 CONFIG: Final = "config.json"
 INDEX: Final = "model.safetensors.index.json"
 QUANTIZATION: Final = "hf_quant_config.json"
-"""How a checkpoint is quantized, where its exporter did not write it into the config. The engine reads both."""
+"""How a checkpoint is quantized, where its exporter did not say it in the config. The engine reads both."""
 MOST_CONFIG_BYTES: Final = 8 << 20
 MOST_INDEX_BYTES: Final = 256 << 20
 

@@ -24,7 +24,7 @@ _ENTRY: Final = re.compile(
 """A tensor as headers are written. Of a name that holds a layer and then another number, what is before that
 number and what is behind; of any other, all as what is behind. Then dtype and shape, and the end."""
 _BEFORE, _BEHIND, _DESCRIPTION, _END = range(4)
-_DESCRIBED: Final = re.compile(rb'(\w{1,32})", ?"shape": ?\[((?:[0-9]{1,18}, ?)*[0-9]{0,18})')
+_DESCRIBED: Final = re.compile(rb'(\w{1,32})", ?"shape": ?\[((?:[0-9]{1,18}(?:, ?[0-9]{1,18})*)?)')
 _Kind: TypeAlias = tuple[str, tuple[int, ...]]
 """Dtype and shape."""
 _MOST_ELEMENTS: Final = 1 << 45

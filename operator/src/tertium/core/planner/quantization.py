@@ -75,15 +75,13 @@ def quantization_of(config: Config) -> Quantization:
     words = f"{own.text('format')} {weights.text('type')}{bits or ''} {algorithm} {method}".lower()
     scheme = _scheme(words, bits)
     block = own.numbers("weight_block_size") or weights.numbers("block_structure")
-    group = own.get("group_size", "q_group_size") if _is_positive(own) else None
+    group = _group(own) or _group(weights) or _group(inner)
     ignored = own.texts("modules_to_not_convert") or own.texts("ignore") or inner.texts("exclude_modules")
     return Quantization(
         method=method or "modelopt",
         scheme=scheme,
         block=(block[0], block[1]) if len(block) == 2 and all(block) else None,
-        group=(group or _weights_group(weights) or _weights_group(inner))
-        if scheme in ("int4", "nvfp4")
-        else 0,
+        group=group if scheme in ("int4", "nvfp4") else 0,
         attention=not _skips_attention(ignored),
         experts=_scheme(f"mx{config.text('expert_dtype')}", 0) if "expert_dtype" in config else "",
     )
@@ -127,10 +125,7 @@ def _first_group(own: Config) -> Config:
     return groups.part(*groups.names())
 
 
-def _weights_group(weights: Config) -> int:
-    return (weights.get("group_size") or 0) if _is_positive(weights) else 0
-
-
-def _is_positive(own: Config) -> bool:
+def _group(own: Config) -> int:
     """Group sizes are -1 where a whole channel shares its scale."""
-    return own.number("group_size") != -1 and own.number("q_group_size") != -1
+    whole = own.number("group_size") == -1 or own.number("q_group_size") == -1
+    return 0 if whole else own.size("group_size", "q_group_size", default=0)
