@@ -131,7 +131,8 @@ def test_a_preview_is_deleted_with_all_it_owns_when_its_time_has_come(
         plane.api.merge(model.path, {"metadata": {"annotations": {"looked-at": "now"}}})
     until("the preview is gone", lambda: names_in(plane, namespace) == {"idles", "stays"}, seconds=15)
     leases = path_of(LEASES, namespace, "leases")
-    until("what it owned too", lambda: plane.api.find(f"{leases}/expires-demand") is None, seconds=15)
+    # The garbage collector learns of a new kind of owner every 30 s.
+    until("what it owned too", lambda: plane.api.find(f"{leases}/expires-demand") is None, seconds=60)
     offset.write_text("+1000")
     plane.api.merge(idles.path, {"metadata": {"annotations": {"looked-at": "later"}}})
     until("the idle one is gone", lambda: names_in(plane, namespace) == {"stays"}, seconds=15)
