@@ -52,6 +52,8 @@ e2e: setup ## End-to-end tests on a real cluster with real vLLM
 .PHONY: bench
 bench: setup ## Benchmarks: tables as Markdown and JSON
 	@python -m e2e.bench.wake
+	@python -m e2e.bench.fleet
+	@python -m e2e.bench.plan_speed
 
 .PHONY: cluster-up
 cluster-up: setup ## Start a real cluster on this machine (or kind, or KUBECONFIG's)

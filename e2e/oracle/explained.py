@@ -26,11 +26,6 @@ _SCALES: Final = (
     "four-bit experts and their scales: an inventory from the config alone; weightBytes corrects it"
 )
 _SHARED: Final = "layers that share an indexer keep no keys of their own; the planner counts every layer"
-_CHECKPOINT: Final = (
-    "vLLM 0.32 keeps a third state of a sequence for Mamba2, a checkpoint of its prompt; the planner counts "
-    "fewer, so it is short by a block for each group"
-)
-_STATE: Final = "the planner's state of Mamba1 layers is smaller than vLLM's, by 13 MiB at one sequence"
 _WINDOW: Final = "the window in the config is taken by vLLM and not by the planner, whose figure is a bound"
 _NOT_SAVED: Final = "latent attention that is expanded: vLLM keeps some projections once"
 
@@ -82,22 +77,6 @@ _BY_REASON: Final[Mapping[str, tuple[str, ...]]] = {
         "zai-org/GLM-5.3: caches",
         "zai-org/GLM-5.3-FP8: caches",
     ),
-    _CHECKPOINT: (
-        "ibm-granite/granite-4.0-h-small: caches",
-        "ibm-granite/granite-4.0-h-tiny: caches",
-        "nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16: caches",
-        "nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-NVFP4: caches",
-        "nvidia/NVIDIA-Nemotron-3-Super-120B-A12B-FP8: caches",
-        "nvidia/NVIDIA-Nemotron-3-Super-120B-A12B-NVFP4: caches",
-        "nvidia/NVIDIA-Nemotron-3-Ultra-550B-A55B-BF16: caches",
-        "nvidia/NVIDIA-Nemotron-3-Ultra-550B-A55B-FP8: caches",
-        "nvidia/NVIDIA-Nemotron-3-Ultra-550B-A55B-NVFP4: caches",
-        "nvidia/NVIDIA-Nemotron-3.5-Lightning-30B-A3B-NVFP4: caches",
-        "nvidia/NVIDIA-Nemotron-Nano-9B-v2: caches",
-        "nvidia/Nemotron-H-56B-Base-8K: caches",
-        "tiiuae/Falcon-H1-34B-Instruct: caches",
-    ),
-    _STATE: ("ai21labs/AI21-Jamba2-Mini: caches", "ai21labs/Jamba-v0.1: caches"),
     _WINDOW: ("mistralai/Mistral-Nemo-Instruct-2407: caches",),
     _NOT_SAVED: ("openbmb/MiniCPM3-4B: weights",),
 }

@@ -153,8 +153,10 @@ def _group_size(counts: Sequence[int]) -> int:
 
 def _group(cache: Cache, count: int, block_tokens: int, demand: Demand) -> _Group:
     match cache:
-        case Recurrent():
-            return _Group(count=count, block_tokens=block_tokens, states=demand.states)
+        case Recurrent(groups=groups):
+            # Where prefixes are cached, Mamba2 keeps a state more: a checkpoint of the prompt.
+            states = demand.states + bool(groups) if demand.states > 1 else demand.states
+            return _Group(count=count, block_tokens=block_tokens, states=states)
         case Attention(window=window) | Latent(window=window) if window:
             held = window - 1 + demand.in_flight_tokens
             return _Group(count=count, block_tokens=block_tokens, held=held, extra=1)

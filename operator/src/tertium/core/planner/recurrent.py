@@ -124,9 +124,6 @@ def short_convolution(config: Config, shape: Geometry) -> Recurrent:
 
 
 def _state_bytes(config: Config) -> int:
-    """Bytes of a state's element: what the config says; else the model's type, FP32 for Nemotron H."""
-    default = (
-        "float32" if config.text("model_type") == "nemotron_h" or "linear_num_value_heads" in config else ""
-    )
-    said = config.text("mamba_ssm_cache_dtype", "mamba_ssm_dtype") or default
-    return _FP32 if said == "float32" else 2
+    """Bytes of a state's element: what the config says, else FP32, as vLLM 0.32 keeps it."""
+    said = config.text("mamba_ssm_cache_dtype", "mamba_ssm_dtype")
+    return 2 if said in ("float16", "bfloat16") else _FP32
