@@ -27,7 +27,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 SYSTEM: Final = "tertium-system"
 ACCOUNT: Final = "tertium-operator"
 SOURCE: Final = "hf://HuggingFaceTB/SmolLM2-135M-Instruct"
-NODES: Final = 8
+NODES: Final = 32
 HEALTH_PORT: Final = "TERTIUM_HEALTH_PORT"
 _RIGHTS: Final = {
     *("CustomResourceDefinition", "ServiceAccount"),
