@@ -57,8 +57,16 @@ def deployment(stack: Stack, namespace: str) -> Iterator[Sample]:
     ],
 )
 def test_kubectl_explains_a_field(stack: Stack, path: str, words: list[str]) -> None:
-    text = " ".join(stack.cluster.kubectl("explain", path).split())
-    assert not [word for word in words if word not in text]
+    def explained() -> bool:
+        try:
+            text = " ".join(stack.cluster.kubectl("explain", path).split())
+        except subprocess.CalledProcessError as error:
+            raise AssertionError(error.stderr) from error
+        assert not [word for word in words if word not in text]
+        return True
+
+    # The API server publishes the description of a definition some seconds after it serves it.
+    until(f"an explanation of {path}", explained, seconds=30)
 
 
 @pytest.mark.parametrize(
