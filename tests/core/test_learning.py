@@ -13,7 +13,7 @@ from tertium.core.decide import decide
 from tertium.core.diagnosis import Diagnosis, Fault
 from tertium.core.failure import StartFailure
 from tertium.core.learned import NOTHING, Learned
-from tertium.core.learning import Run, drift_words, next_repair, unmeasured
+from tertium.core.learning import Run, drift_words, learn, next_repair, unmeasured
 from tertium.core.lifecycle import EnginePod
 from tertium.core.planner import Measured, Repair
 from tests.factories import NOW, POLICY, a_blueprint, a_pod, an_engine_set, an_owner, observed, seconds
@@ -185,3 +185,13 @@ def test_what_a_replica_measured_is_kept_shown_and_restarts_nobody() -> None:
 def test_a_small_drift_is_not_worth_a_word() -> None:
     assert drift_words({"weights": 5, "availableKv": -5}) == ""
     assert drift_words({"weights": 6, "availableKv": -5}).endswith(": weights +6 %")
+
+
+def test_a_full_memory_forgets_what_it_learned_first() -> None:
+    learned = Learned(measured={f"{63 - index:02}": Measured(weights=index) for index in range(64)})
+    engine = an_engine_set(replicas=1)
+    stored = Learned.parse(learned.dump())
+    world = observed(engines=(engine,), learned=stored, heard={engine.revision: Measured(weights=99)})
+    after = learn(an_owner(), world, NOW)
+    assert stored.measured.keys() - after.measured.keys() == {"63"}
+    assert len(after.measured) == 64

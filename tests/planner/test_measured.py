@@ -33,5 +33,5 @@ def test_drift_is_a_share_of_the_budget() -> None:
         margin=512,
     )
     seen = Measured(weights=5200, available_kv=2700)
-    assert drift_percent(planned, planned.available_kv, seen) == {"weights": 2, "availableKv": -5}
+    assert drift_percent(planned, seen) == {"weights": 2, "availableKv": -5}
     assert Repair() == Repair(max_num_seqs=None, enforce_eager=False, least_gpus=1)

@@ -33,7 +33,7 @@ class Learned:
             return cls()
 
     def dump(self) -> str:
-        """Return it as JSON that is equal for equal content; empty when nothing is known."""
+        """Return it as JSON, in the order in which it was learned; empty when nothing is known."""
         if self == Learned():
             return ""
         document = {
@@ -41,7 +41,7 @@ class Learned:
             "repairs": {key: _known(value) for key, value in self.repairs.items()},
             "answered": list(self.answered),
         }
-        return json.dumps(document, sort_keys=True, separators=(",", ":"))
+        return json.dumps(document, separators=(",", ":"))
 
 
 NOTHING: Final = Learned()

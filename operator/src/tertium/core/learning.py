@@ -34,21 +34,20 @@ def learn(owner: Owner, observed: Observed, now: datetime) -> Learned:
     | a start failed, unanswered so far, something can help | a repair; the revision is given up  |
     | a start failed, and nothing (more) can help           | nothing: it rests and is told       |
     """
-    facts = observed.facts
-    if facts is None or not facts.digest:
+    if not observed.digest:
         return observed.learned
-    learned, version = observed.learned, observed.engine_version
-    by_revision = {engine.revision: engine for engine in observed.engines}
+    learned, digest, version = observed.learned, observed.digest, observed.engine_version
     for revision, seen in observed.heard.items():
-        if revision in by_revision:
-            key = key_of(by_revision[revision], facts.digest, version)
+        engine = observed.made_by(revision)
+        if engine is not None:
+            key = key_of(engine, digest, version)
             kept = dict([*learned.measured.items()][-_MOST_MEASURED + 1 :])
             learned = replace(learned, measured={**kept, key: seen})
     for revision, diagnosis in _diagnoses(owner, observed, now):
-        engine = by_revision.get(revision)
+        engine = observed.made_by(revision)
         if engine is None or revision in learned.answered:
             continue
-        key = repair_key(facts.digest, engine.accelerator, version)
+        key = repair_key(digest, engine.accelerator, version)
         repair = next_repair(learned.repairs.get(key, Repair()), diagnosis, _run_of(engine))
         if repair is not None:
             learned = replace(
@@ -61,7 +60,7 @@ def learn(owner: Owner, observed: Observed, now: datetime) -> Learned:
 
 def unmeasured(observed: Observed) -> AbstractSet[str]:
     """Return the revisions of which nothing is known that their replicas measured."""
-    digest = observed.facts.digest if observed.facts else ""
+    digest = observed.digest
     if not digest:
         return frozenset()
     known = observed.learned.measured
@@ -155,21 +154,22 @@ def drift_of(observed: Observed, revision: str, plan: PlanStatus) -> Mapping[str
 
     Empty while nothing was measured of this revision.
     """
-    engine = next((engine for engine in observed.engines if engine.revision == revision), None)
-    digest = observed.facts.digest if observed.facts else ""
+    engine, digest = observed.made_by(revision), observed.digest
     if engine is None or not digest:
         return {}
     seen = observed.learned.measured.get(key_of(engine, digest, observed.engine_version))
     if seen is None:
         return {}
     parts = plan.memory_per_gpu
-    used = (
-        parts.weights_mebibytes + parts.activation_mebibytes + parts.non_torch_mebibytes
-    ) + parts.cuda_graph_mebibytes
-    available = parts.kv_cache_mebibytes + parts.headroom_mebibytes
+    used = sum(
+        (
+            *(parts.weights_mebibytes, parts.activation_mebibytes, parts.non_torch_mebibytes),
+            *(parts.cuda_graph_mebibytes, parts.kv_cache_mebibytes),
+        )
+    )
     planned = Memory(
         total=parts.total_mebibytes,
-        budget=used + available,
+        budget=used + parts.headroom_mebibytes,
         weights=parts.weights_mebibytes,
         activation=parts.activation_mebibytes,
         non_torch=parts.non_torch_mebibytes,
@@ -177,7 +177,7 @@ def drift_of(observed: Observed, revision: str, plan: PlanStatus) -> Mapping[str
         kv_cache=parts.kv_cache_mebibytes,
         margin=0,
     )
-    return drift_percent(planned, available, seen)
+    return drift_percent(planned, seen)
 
 
 def drift_words(drift: Mapping[str, int]) -> str:

@@ -176,6 +176,15 @@ class Observed:
     """Live objects by kind and name; for the executor, not for decisions."""
 
     @property
+    def digest(self) -> str:
+        """Digest of the model's config and weights; empty: the model is not known."""
+        return self.facts.digest if self.facts else ""
+
+    def made_by(self, revision: str) -> EngineSet | None:
+        """Return the Deployment of a revision, or None when there is none."""
+        return next((engine for engine in self.engines if engine.revision == revision), None)
+
+    @property
     def replicas(self) -> int:
         """Replicas that all revisions together ask for now."""
         return sum(engine.replicas for engine in self.engines)

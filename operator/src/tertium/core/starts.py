@@ -87,7 +87,7 @@ def _anchor(owner: Owner, observed: Observed, wanted: str) -> EngineSet | None:
     revision = rollout.serving_revision
     if revision == wanted:
         return None
-    return next((engine for engine in observed.engines if engine.revision == revision), None)
+    return observed.made_by(revision)
 
 
 def _is_about(

@@ -38,7 +38,7 @@ def project_status(
                 why=plan.scale.why,
                 idle_after_seconds=plan.scale.idle_after_seconds,
             ),
-            "model_digest": observed.facts.digest if observed.facts else "",
+            "model_digest": observed.digest,
             "rollout": plan.rollout,
             "placements": plan.placements,
             "start_failures": plan.start_failures,

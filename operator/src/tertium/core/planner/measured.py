@@ -42,7 +42,7 @@ def repair_key(digest: str, product: str, engine_version: str) -> str:
     return _key(digest, product, engine_version)
 
 
-def drift_percent(planned: Memory, planned_available_kv: int, seen: Measured) -> dict[str, int]:
+def drift_percent(planned: Memory, seen: Measured) -> dict[str, int]:
     """Return by how many percent of the budget each part that was seen differs from the plan, signed.
 
     A share of the budget, not of the part: what matters is whether a replica fits.
@@ -52,7 +52,7 @@ def drift_percent(planned: Memory, planned_available_kv: int, seen: Measured) ->
         "activation": (planned.activation, seen.activation),
         "nonTorch": (planned.non_torch, seen.non_torch),
         "cudaGraph": (planned.cuda_graph, seen.cuda_graph),
-        "availableKv": (planned_available_kv, seen.available_kv),
+        "availableKv": (planned.available_kv, seen.available_kv),
     }
     return {
         part: round(100 * (actual - plan) / planned.budget)
