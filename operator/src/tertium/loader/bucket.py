@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from tertium.core.errors import Retryable
@@ -22,13 +23,14 @@ from tertium.loader.facts import (
     Facts,
     facts_of,
     failed,
+    first_line,
     listing,
     model_config,
     not_found,
     shards_of,
     too_large,
 )
-from tertium.loader.safetensors import PREFIX_BYTES, header_bytes, tensors_of
+from tertium.loader.safetensors import fetch_tensors
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -95,13 +97,8 @@ class _Folder:
 
     def _tensors(self, name: str) -> Sequence[Tensor]:
         what, size = f"{self._source}: {name}", self._sizes[name]
-        start = self._read(name, 0, min(_FIRST_BYTES, size))
-        end = PREFIX_BYTES + header_bytes(start, what)
-        if end > size:
-            raise failed(f"{what} is cut off: its header should end at byte {end:,}; copy it again")
-        if end > len(start):
-            start += self._read(name, len(start), end)
-        return tensors_of(start[PREFIX_BYTES:end], what, size - end)
+        read = partial(self._read, name)
+        return fetch_tensors(read, what, guess=min(_FIRST_BYTES, size), file_bytes=size)
 
     def _read(self, name: str, start: int, end: int) -> bytes:
         import obstore  # noqa: PLC0415
@@ -127,10 +124,6 @@ def _explained(source: str) -> Iterator[None]:
             ) from error
         if isinstance(error, exceptions.NotFoundError) or code == 404:
             raise not_found(f"{source}: there is no such bucket or path") from error
-        text = f"{source}: {_first_line(error)}"
+        text = f"{source}: {first_line(error)}"
         passing = isinstance(error, exceptions.GenericError) and (code == 429 or not 400 <= code < 500)
         raise (Retryable(text) if passing else failed(text)) from error
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

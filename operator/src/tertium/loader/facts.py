@@ -106,6 +106,11 @@ def not_found(message: str) -> Terminal:
     return Terminal(Reason.MODEL_NOT_FOUND, message)
 
 
+def first_line(error: Exception) -> str:
+    """The first line of what a library says, or the name of its error."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
 def listing(names: Iterable[str], limit: int = 8) -> str:
     """Name what is there instead of what was looked for."""
     ordered = sorted(names)

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from http.client import PARTIAL_CONTENT
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -26,13 +27,14 @@ from tertium.loader.facts import (
     Facts,
     facts_of,
     failed,
+    first_line,
     listing,
     model_config,
     not_found,
     shards_of,
     too_large,
 )
-from tertium.loader.safetensors import PREFIX_BYTES, header_bytes, tensors_of
+from tertium.loader.safetensors import PREFIX_BYTES, fetch_tensors
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -126,13 +128,7 @@ class _Repository:
 
     def _tensors(self, file: str, guess: int) -> Sequence[Tensor]:
         what = f"{self._source}: {file}"
-        start = self._read(file, 0, guess)
-        end = PREFIX_BYTES + header_bytes(start, what)
-        if end > len(start):
-            start += self._read(file, len(start), end)
-        file_bytes = self._sizes[file]
-        data_bytes = None if file_bytes is None else file_bytes - end
-        return tensors_of(start[PREFIX_BYTES:end], what, data_bytes)
+        return fetch_tensors(partial(self._read, file), what, guess=guess, file_bytes=self._sizes[file])
 
     def _read(self, file: str, start: int, end: int) -> bytes:
         """Read a range of a file; a server that ignores ranges is cut off at the end of it."""
@@ -176,7 +172,7 @@ def _explained(hub: Hub, repository: str, revision: str | None) -> Iterator[None
     except errors.HfHubHTTPError as error:
         raise _refused(source, endpoint, error.response.status_code, error) from error
     except (httpx.TransportError, errors.LocalEntryNotFoundError, ConnectionError, TimeoutError) as error:
-        raise Retryable(f"{source}: cannot reach {endpoint}: {_first_line(error)}") from error
+        raise Retryable(f"{source}: cannot reach {endpoint}: {first_line(error)}") from error
 
 
 def _refused(source: str, endpoint: str, status: int, error: Exception) -> Exception:
@@ -184,8 +180,4 @@ def _refused(source: str, endpoint: str, status: int, error: Exception) -> Excep
         return failed(f"{source}: {endpoint} refuses access ({status}): {_CREDENTIALS}")
     if status == 429 or status >= 500:
         return Retryable(f"{source}: {endpoint} answers {status} for now")
-    return failed(f"{source}: {endpoint} answers {status}: {_first_line(error)}")
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
+    return failed(f"{source}: {endpoint} answers {status}: {first_line(error)}")

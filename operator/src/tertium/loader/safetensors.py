@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from math import prod
 from operator import itemgetter
 from pathlib import Path
@@ -49,6 +50,22 @@ def read_tensors(path: Path, source: str) -> tuple[Tensor, ...]:
             )
         header = file.read(length)
     return tensors_of(header, what, file_bytes - PREFIX_BYTES - length)
+
+
+def fetch_tensors(
+    read: Callable[[int, int], bytes], what: str, *, guess: int, file_bytes: int | None
+) -> tuple[Tensor, ...]:
+    """Return the tensors of a file elsewhere. `read` returns a range of it; a good `guess` makes it one call.
+
+    Raises Terminal as `read_tensors` does.
+    """
+    start = read(0, guess)
+    end = PREFIX_BYTES + header_bytes(start, what)
+    if file_bytes is not None and end > file_bytes:
+        raise failed(f"{what} is cut off: its header should end at byte {end:,}; copy it again")
+    if end > len(start):
+        start += read(len(start), end)
+    return tensors_of(start[PREFIX_BYTES:end], what, None if file_bytes is None else file_bytes - end)
 
 
 def header_bytes(prefix: bytes, what: str) -> int:
