@@ -239,6 +239,7 @@ async def test_a_removed_model_is_unknown(stack: Stack) -> None:
     key = await stack.deploy()
     await stack.add_replica(key, await stack.start_engine())
     stack.cluster.remove(LLM_DEPLOYMENT, key)
+    await until(lambda: key not in stack.gateway.world.table.models)
     await stack.settled()
     assert (await stack.ask(str(key))).error["code"] == "model_not_found"
 

@@ -77,3 +77,28 @@ async def test_a_restarted_activator_that_knows_nothing_yet_leaves_envoy_as_it_i
     await stack.add_replica(key, successor)
     await engine.stop()
     assert (await stack.ask(key.name)).json["by"] == successor.ip
+
+
+async def test_a_slow_caller_of_a_deployment_that_is_deleted_meanwhile_is_told_so(stack: Stack) -> None:
+    key = await stack.deploy()
+    body = json.dumps({"model": key.name}).encode()
+    reader, writer = await asyncio.open_connection("127.0.0.1", stack.layout.listen_port)
+    head = "POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    head += f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    writer.write(head.encode() + body[:5])
+    await until_in_envoy(stack)
+    stack.cluster.remove(LLM_DEPLOYMENT, key)
+    await until(lambda: key not in stack.gateway.world.table.models)
+    await stack.settled()
+    writer.write(body[5:])
+    answer = (await reader.read()).decode()
+    writer.close()
+    assert answer.startswith("HTTP/1.1 404 ")
+    assert f"The model '{key}' does not exist." in answer
+
+
+async def until_in_envoy(stack: Stack) -> None:
+    """Wait until Envoy has a request."""
+    async with asyncio.timeout(5):
+        while not await stack.gateway.admin.running():  # noqa: ASYNC110 - Envoy sends no event
+            await asyncio.sleep(0.01)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any
 
@@ -10,7 +11,7 @@ from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, Delt
 
 from tertium.api.meta import ObjectKey
 from tertium.core.routing import Model, RoutingTable, build_table, parse_model
-from tertium.gateway.publish import CLUSTERS, ENDPOINTS, ROUTING, Publisher
+from tertium.gateway.publish import CLUSTERS, ENDPOINTS, LINGER_SECONDS, ROUTING, Publisher
 from tertium.render.envoy.layout import ROUTES, Layout
 from tests.gateway.parts import a_deployment
 
@@ -121,13 +122,47 @@ async def test_a_route_is_offered_when_its_endpoints_are_confirmed(publisher: Pu
     assert envoy.names == {"a", "team/a"}
 
 
-async def test_a_cluster_is_withdrawn_when_no_route_leads_to_it(publisher: Publisher) -> None:
+@pytest.mark.looptime
+async def test_a_cluster_is_withdrawn_a_minute_after_the_last_route_to_it(publisher: Publisher) -> None:
     publisher.publish(table_of("a", "b"), {A: UP, B: ()})
     envoy = Envoy(publisher)
     await envoy.start()
     publisher.publish(table_of("b"), {A: ()})
-    assert await envoy.confirm_all() == ["routes +models", "clusters -team/a"]
+    assert await envoy.confirm_all() == ["endpoints +team/a", "routes +models"]
+    await asyncio.sleep(LINGER_SECONDS - 1)
+    assert await envoy.confirm_all() == []
+    await asyncio.sleep(2)
+    assert await envoy.confirm_all() == ["clusters -team/a"]
     assert envoy.held[ENDPOINTS].keys() == {"team/b"}
+
+
+@pytest.mark.looptime
+async def test_one_that_comes_back_within_the_minute_keeps_its_cluster(publisher: Publisher) -> None:
+    publisher.publish(table_of("a"), {A: UP})
+    envoy = Envoy(publisher)
+    await envoy.start()
+    publisher.publish(table_of(), {A: ()})
+    await envoy.confirm_all()
+    publisher.publish(table_of("a"), {A: UP})
+    assert await envoy.confirm_all() == ["endpoints +team/a", "routes +models"]
+    await asyncio.sleep(LINGER_SECONDS + 1)
+    assert await envoy.confirm_all() == []
+    assert publisher.settled
+
+
+@pytest.mark.looptime
+async def test_a_cluster_that_routes_may_still_lead_to_stays_beyond_the_minute(publisher: Publisher) -> None:
+    publisher.publish(table_of("a"), {A: UP})
+    envoy = Envoy(publisher)
+    await envoy.start()
+    publisher.publish(table_of(), {})
+    under_way = list(publisher.due(envoy.stream))
+    assert [KINDS[response.type_url] for response in under_way] == ["endpoints", "routes"]
+    await asyncio.sleep(LINGER_SECONDS + 1)
+    assert list(publisher.due(envoy.stream)) == []
+    for response in under_way:
+        await envoy._answer(response)
+    assert (await envoy.confirm_all())[-1] == "clusters -team/a"
 
 
 async def test_of_two_changes_neither_waits_for_the_other(publisher: Publisher) -> None:
@@ -136,9 +171,8 @@ async def test_of_two_changes_neither_waits_for_the_other(publisher: Publisher) 
     await envoy.start()
     publisher.publish(table_of("b"), {A: (), B: UP})
     assert await envoy.confirm_all() == [
-        *("clusters +team/b", "routes +models"),
-        *("clusters -team/a", "endpoints +team/b"),
-        "routes +models",
+        *("clusters +team/b", "endpoints +team/a", "routes +models"),
+        *("endpoints +team/b", "routes +models"),
     ]
     assert (envoy.names, publisher.settled) == ({"b", "team/b"}, True)
 
@@ -222,8 +256,6 @@ async def test_endpoints_that_are_asked_for_again_are_sent_again_and_the_route_s
 async def test_what_envoy_refuses_is_logged_and_offered_again_after_five_seconds(
     publisher: Publisher, caplog: pytest.LogCaptureFixture
 ) -> None:
-    import asyncio
-
     publisher.publish(table_of("a"), {A: UP})
     envoy = Envoy(publisher)
     envoy.refuses = {"clusters"}

@@ -4,7 +4,9 @@ Level-triggered: `publish` notes the whole wanted state, and whatever Envoy hold
 the comparison. Two rules keep a route from leading to a cluster that is not there:
 
 - A route is offered once Envoy has confirmed the endpoints of its cluster, for which it needs the cluster.
-- A cluster is withdrawn once Envoy has confirmed routes that do not lead to it.
+- A cluster is withdrawn once Envoy has confirmed routes that do not lead to it, and a minute later: a request
+  goes by the routes that were there when its headers came, however long its body takes. In that minute the
+  cluster leads to the activator, which says that the deployment is gone.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ CLUSTERS: Final = f"{TYPES}.config.cluster.v3.Cluster"
 ENDPOINTS: Final = f"{TYPES}.config.endpoint.v3.ClusterLoadAssignment"
 ROUTING: Final = f"{TYPES}.config.route.v3.RouteConfiguration"
 Routes: TypeAlias = Mapping[str, ObjectKey]
+LINGER_SECONDS: Final = 60.0
 _REST_SECONDS: Final = 5.0
 """What Envoy refused is offered again after so long."""
 
@@ -85,14 +88,28 @@ class Publisher:
     def publish(self, table: RoutingTable, addresses: Mapping[ObjectKey, tuple[str, ...]]) -> None:
         """Want this table, and these addresses of the deployments that are new or have changed."""
         if table is not self._table:
+            gone = (self._table or table).models.keys() - table.models.keys()
             self._table = table
-            for key in self._addresses.keys() - table.models.keys():
-                del self._addresses[key], self._clusters[str(key)], self._endpoints[str(key)]
+            for key in gone:
+                self._put(key, ())
+                asyncio.get_running_loop().call_later(LINGER_SECONDS, self._withdraw, key)
         for key, listed in addresses.items():
-            if key in table.models and self._addresses.get(key) != listed:
-                self._addresses[key] = listed
-                self._clusters.setdefault(str(key), Offer.of(build_cluster(key)))
-                self._endpoints[str(key)] = Offer.of(build_endpoints(key, listed, self._layout))
+            if key in table.models:
+                self._put(key, listed)
+        self._stir()
+
+    def _put(self, key: ObjectKey, addresses: tuple[str, ...]) -> None:
+        if self._addresses.get(key) != addresses:
+            self._addresses[key] = addresses
+            self._clusters.setdefault(str(key), Offer.of(build_cluster(key)))
+            self._endpoints[str(key)] = Offer.of(build_endpoints(key, addresses, self._layout))
+
+    def _withdraw(self, key: ObjectKey) -> None:
+        if self._table is not None and key not in self._table.models and key in self._addresses:
+            del self._addresses[key], self._clusters[str(key)], self._endpoints[str(key)]
+            self._stir()
+
+    def _stir(self) -> None:
         if self._stream is not None:
             self._stream.stirred.set()
 
