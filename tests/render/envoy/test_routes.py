@@ -27,7 +27,7 @@ def routes_of(*names: str) -> dict[str, Any]:
     ]
     parsed = [parse_model(manifest) for manifest in manifests]
     table = build_table(model for model in parsed if isinstance(model, Model))
-    config = MessageToDict(build_routes(table.routes), preserving_proto_field_name=True)
+    config = MessageToDict(build_routes(table.targets()), preserving_proto_field_name=True)
     by_name = config["virtual_hosts"][0]["matcher"]["matcher_list"]["matchers"][0]["on_match"]["matcher"]
     found = by_name.get("matcher_tree", {}).get("exact_match_map", {"map": {}})["map"]
     return {name: entry["action"]["typed_config"] for name, entry in found.items()}
@@ -55,7 +55,9 @@ def test_a_sleeping_model_has_only_the_activator() -> None:
 
 
 def test_a_cluster_gets_its_endpoints_from_the_activator_and_counts_active_requests() -> None:
-    cluster = MessageToDict(build_cluster(ObjectKey("team", "a")), preserving_proto_field_name=True)
+    cluster = MessageToDict(
+        build_cluster(ObjectKey("team", "a"), by_prefix=False), preserving_proto_field_name=True
+    )
     assert (cluster["name"], cluster["type"]) == ("team/a", "EDS")
     assert "ads" in cluster["eds_cluster_config"]["eds_config"]
     assert [

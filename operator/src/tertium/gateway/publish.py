@@ -20,7 +20,7 @@ from typing import Final, TypeAlias
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 
 from tertium.api.meta import ObjectKey
-from tertium.core.routing import RoutingTable
+from tertium.core.routing import RoutingTable, Target
 from tertium.gateway.feed import Feed, Offer
 from tertium.render.envoy.clusters import build_cluster
 from tertium.render.envoy.endpoints import build_endpoints
@@ -30,7 +30,7 @@ from tertium.render.envoy.routes import build_routes
 CLUSTERS: Final = f"{TYPES}.config.cluster.v3.Cluster"
 ENDPOINTS: Final = f"{TYPES}.config.endpoint.v3.ClusterLoadAssignment"
 ROUTING: Final = f"{TYPES}.config.route.v3.RouteConfiguration"
-Routes: TypeAlias = Mapping[str, ObjectKey]
+Routes: TypeAlias = Mapping[str, Target]
 LINGER_SECONDS: Final = 60.0
 _REST_SECONDS: Final = 5.0
 """What Envoy refused is offered again after so long."""
@@ -62,7 +62,7 @@ class Stream:
         versions = [*feed.held.values(), *(feed.sent or {}).values()]
         if any(version not in self._routes for version in versions):
             return self.feeds[CLUSTERS].held
-        return {str(key) for version in versions for key in self._routes[version].values()}
+        return {str(target.key) for version in versions for target in self._routes[version].values()}
 
     def note_routes(self, version: str, routes: Routes) -> None:
         """Remember what the routes of a version lead to, for as long as Envoy may have them."""
@@ -91,17 +91,18 @@ class Publisher:
             gone = (self._table or table).models.keys() - table.models.keys()
             self._table = table
             for key in gone:
-                self._put(key, ())
+                self._put_endpoints(key, ())
                 asyncio.get_running_loop().call_later(LINGER_SECONDS, self._withdraw, key)
         for key, listed in addresses.items():
             if key in table.models:
-                self._put(key, listed)
+                cluster = build_cluster(key, by_prefix=table.models[key].prefix_characters > 0)
+                self._clusters[str(key)] = Offer.of(cluster)
+                self._put_endpoints(key, listed)
         self._stir()
 
-    def _put(self, key: ObjectKey, addresses: tuple[str, ...]) -> None:
+    def _put_endpoints(self, key: ObjectKey, addresses: tuple[str, ...]) -> None:
         if self._addresses.get(key) != addresses:
             self._addresses[key] = addresses
-            self._clusters.setdefault(str(key), Offer.of(build_cluster(key)))
             self._endpoints[str(key)] = Offer.of(build_endpoints(key, addresses, self._layout))
 
     def _withdraw(self, key: ObjectKey) -> None:
@@ -185,7 +186,7 @@ class Publisher:
         return (
             stream is not None
             and (routed := stream.routed) is not None
-            and routed == (self._table or RoutingTable()).routes
+            and routed == (self._table or RoutingTable()).targets()
             and all(self._taken(stream, key) for key in self._addresses)
         )
 
@@ -196,8 +197,9 @@ class Publisher:
     def _offer_routes(self, stream: Stream, table: RoutingTable) -> Offer:
         """Routes to those whose clusters Envoy has, also while it asks for the endpoints of one again."""
         held = stream.feeds[ENDPOINTS].held
-        known = frozenset(() if stream.routed is None else stream.routed.values())
-        ready = {name: key for name, key in table.routes.items() if str(key) in held or key in known}
+        known = {target.key for target in (stream.routed or {}).values()}
+        targets = table.targets().items()
+        ready = {name: to for name, to in targets if str(to.key) in held or to.key in known}
         if self._routes is None or self._routes[0] != ready:
             self._routes = (ready, Offer.of(build_routes(ready)))
         offer = self._routes[1]

@@ -27,6 +27,7 @@ DEPLOYMENT_HEADER: Final = "x-tertium-deployment"
 PROBLEM_HEADER: Final = "x-tertium-problem"
 MODEL_HEADER: Final = "x-tertium-model"
 ATTEMPT_HEADER: Final = "x-envoy-attempt-count"
+REDIRECTED_HEADER: Final = "x-envoy-original-url"
 RELEASE_HEADER: Final = "x-coldstart"
 RELEASE_VALUE: Final = "ready"
 

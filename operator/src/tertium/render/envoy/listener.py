@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from tertium.render.envoy.affinity import mark_prefix
 from tertium.render.envoy.clusters import FROM_ACTIVATOR
+from tertium.render.envoy.forms import MODEL_MISSING, read_form
 from tertium.render.envoy.layout import (
     BODY_LIMIT_BYTES,
     LONGEST_STREAM,
@@ -19,7 +21,7 @@ from tertium.render.envoy.layout import (
     address,
 )
 from tertium.render.envoy.replies import build_local_replies
-from tertium.render.envoy.routes import BODY_NOT_JSON, MODEL_MISSING
+from tertium.render.envoy.routes import BODY_NOT_JSON
 
 _HTTP: Final = f"{TYPES}.extensions.filters.http"
 JSON_CONTENT_TYPE: Final = r"(?i)\s*application/json\s*(;.*)?"
@@ -64,7 +66,7 @@ def _http(layout: Layout) -> Resource:
         "rds": {"route_config_name": ROUTES, "config_source": FROM_ACTIVATOR},
         "local_reply_config": build_local_replies(),
         "access_log": [_access_log()],
-        "http_filters": [_health(), _read_model(), _name_model(), _router()],
+        "http_filters": [_health(), _read_model(), read_form(), _name_model(), mark_prefix(), _router()],
     }
 
 
