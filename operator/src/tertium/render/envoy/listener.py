@@ -22,6 +22,7 @@ from tertium.render.envoy.layout import (
 )
 from tertium.render.envoy.replies import build_local_replies
 from tertium.render.envoy.routes import BODY_NOT_JSON
+from tertium.render.envoy.tls import encrypted
 
 _HTTP: Final = f"{TYPES}.extensions.filters.http"
 JSON_CONTENT_TYPE: Final = r"(?i)\s*application/json\s*(;.*)?"
@@ -35,7 +36,9 @@ def build_listener(layout: Layout) -> Resource:
         # Routing by body needs the whole body, and so does a replay; without this the limit is 1 MiB.
         "per_connection_buffer_limit_bytes": BODY_LIMIT_BYTES,
         "socket_options": _KEEPALIVE,
-        "filter_chains": [{"filters": [{"name": "http", "typed_config": _http(layout)}]}],
+        "filter_chains": [
+            {"filters": [{"name": "http", "typed_config": _http(layout)}], **encrypted(layout)}
+        ],
     }
 
 
@@ -56,7 +59,10 @@ def _http(layout: Layout) -> Resource:
         "server_name": "tertium",
         "stream_idle_timeout": LONGEST_STREAM,
         "request_headers_timeout": "10s",
+        # A caller's address is what the peer is, or the last proxy that is trusted. `internal_address_config`
+        # stays unset: with it, Envoy would obey x-envoy-... headers of callers with private addresses.
         "use_remote_address": True,
+        "xff_num_trusted_hops": layout.trusted_hops,
         "normalize_path": True,
         "merge_slashes": True,
         "path_with_escaped_slashes_action": "UNESCAPE_AND_FORWARD",
