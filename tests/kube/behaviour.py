@@ -265,6 +265,16 @@ async def one_event(cluster: Cluster, namespace: str) -> None:
     assert said == ["it slept", "it woke"]
 
 
+async def events_about_one(cluster: Cluster, namespace: str) -> None:
+    for name in ("thing", "other"):
+        about = await cluster.apply(CONFIG_MAP, config_map(namespace, {}, name=name))
+        key = ObjectKey(namespace, name)
+        words: dict[str, Any] = {"type": "Warning", "reason": "Broke", "message": f"{name} broke", "now": NOW}
+        await cluster.event(CONFIG_MAP, key, uid=uid(about), **words)
+    found = await cluster.list(EVENT, namespace=namespace, fields=f"involvedObject.uid={uid(about)}")
+    assert [item["message"] for item in found] == ["other broke"]
+
+
 async def absent_log(cluster: Cluster, namespace: str) -> None:
     assert await cluster.get(POD, ObjectKey(namespace, "thing")) is None
     assert await cluster.pod_log(ObjectKey(namespace, "thing"), "engine", tail_lines=5) == ""
@@ -331,6 +341,7 @@ CASES: Final[Mapping[str, Case]] = {
     "an object with another uid, or none, is not scaled": scaled_stranger,
     "a replacement needs the version it has seen": replaced,
     "the same words about an object are one Event": one_event,
+    "Events are found by whom they are about": events_about_one,
     "a Pod that is not there has said nothing": absent_log,
     "a watch lists, then tells changes in order": watched,
 }

@@ -49,9 +49,14 @@ class KubeCluster:
             return None
         return parse_object(answer, f"get {kind.kind} {key}")
 
-    async def list(self, kind: Kind, *, namespace: str | None = None, labels: str = "") -> Sequence[Manifest]:
-        """Return the objects that match the label selector, in one namespace or in all."""
-        return (await list_objects(self._connection, kind, namespace=namespace or "", labels=labels))[0]
+    async def list(
+        self, kind: Kind, *, namespace: str | None = None, labels: str = "", fields: str = ""
+    ) -> Sequence[Manifest]:
+        """Return the objects that match both selectors, in one namespace or in all."""
+        found, _ = await list_objects(
+            self._connection, kind, namespace=namespace or "", labels=labels, fields=fields
+        )
+        return found
 
     async def apply(self, kind: Kind, manifest: Manifest) -> Manifest:
         """Server-side apply as field manager `tertium`, forced; return the object as it now is."""

@@ -47,8 +47,10 @@ class Cluster(Protocol):
         """Return the object, or None when there is none."""
         ...
 
-    async def list(self, kind: Kind, *, namespace: str | None = None, labels: str = "") -> Sequence[Manifest]:
-        """Return the objects that match the label selector, in one namespace or in all."""
+    async def list(
+        self, kind: Kind, *, namespace: str | None = None, labels: str = "", fields: str = ""
+    ) -> Sequence[Manifest]:
+        """Return the objects that match both selectors, in one namespace or in all."""
         ...
 
     async def apply(self, kind: Kind, manifest: Manifest) -> Manifest:

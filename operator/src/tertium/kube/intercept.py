@@ -32,10 +32,12 @@ class InterceptedCluster:
         async with self._gate("get", kind):
             return await self._cluster.get(kind, key)
 
-    async def list(self, kind: Kind, *, namespace: str | None = None, labels: str = "") -> Sequence[Manifest]:
+    async def list(
+        self, kind: Kind, *, namespace: str | None = None, labels: str = "", fields: str = ""
+    ) -> Sequence[Manifest]:
         """See `Cluster.list`."""
         async with self._gate("list", kind):
-            return await self._cluster.list(kind, namespace=namespace, labels=labels)
+            return await self._cluster.list(kind, namespace=namespace, labels=labels, fields=fields)
 
     async def apply(self, kind: Kind, manifest: Manifest) -> Manifest:
         """See `Cluster.apply`."""

@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 async def list_objects(
-    connection: Connection, kind: Kind, *, namespace: str = "", labels: str = ""
+    connection: Connection, kind: Kind, *, namespace: str = "", labels: str = "", fields: str = ""
 ) -> tuple[Sequence[Manifest], str]:
     """Return all pages of a list and the version to watch from.
 
@@ -41,6 +41,8 @@ async def list_objects(
     query = {"limit": str(PAGE_LIMIT)}
     if labels:
         query["labelSelector"] = labels
+    if fields:
+        query["fieldSelector"] = fields
     while True:
         answer = await connection.call("GET", path_of(kind, namespace), query=query, limit=_LIST_LIMIT)
         if answer.status == 410:
