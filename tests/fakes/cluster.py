@@ -67,6 +67,9 @@ class FakeCluster:
             and _has(manifest, fields)
         ]
 
+    async def pages(self, kind: Kind, *, labels: str = "") -> AsyncIterator[Sequence[Manifest]]:
+        yield await self.list(kind, labels=labels)
+
     async def apply(self, kind: Kind, manifest: Manifest) -> Manifest:
         content = {name: value for name, value in manifest.items() if name != "status"}
         return self._apply(kind, "tertium", content)

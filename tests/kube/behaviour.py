@@ -222,6 +222,16 @@ async def lists(cluster: Cluster, namespace: str) -> None:
     assert await cluster.list(CONFIG_MAP, namespace=f"{namespace}-other", labels="a=1") == []
 
 
+async def pages(cluster: Cluster, namespace: str) -> None:
+    """All that is listed is in the pages, each object once."""
+    label = {"paged": namespace}
+    for name in ("a", "b", "c"):
+        await cluster.apply(CONFIG_MAP, config_map(namespace, {}, name=name, labels=label))
+    found = [item async for page in cluster.pages(CONFIG_MAP, labels=f"paged={namespace}") for item in page]
+    assert sorted(item["metadata"]["name"] for item in found) == ["a", "b", "c"]
+    assert {item["kind"] for item in found} == {"ConfigMap"}
+
+
 async def scaled(cluster: Cluster, namespace: str) -> None:
     key = ObjectKey(namespace, "thing")
     made = await cluster.apply(DEPLOYMENT, deployment(namespace, replicas=0))
@@ -337,6 +347,7 @@ CASES: Final[Mapping[str, Case]] = {
     "only the object with this uid and version is deleted, and an absent one is fine": deletions,
     "a successor of the same name inherits nothing": successor,
     "lists obey namespace and labels": lists,
+    "a list comes in pages too": pages,
     "a scaled count outlives an apply that no longer names it": scaled,
     "an object with another uid, or none, is not scaled": scaled_stranger,
     "a replacement needs the version it has seen": replaced,

@@ -55,7 +55,7 @@ def decide(owner: Owner, observed: Observed, policy: Policy, now: datetime) -> P
     )
     expiry = expiry_of(owner, observed, wanted=scale.replicas, now=now)
     asks = (scale.requeue_after, placed.requeue_after, expiry.requeue_after, course.rest_left or None)
-    looks = (seconds_to_look(pod.preparing, now) for pod in observed.pods)
+    looks = (seconds_to_look(pod.preparing, now) for pod in observed.pods if pod.failure is None)
     more = (_inspection_retry(observed, step, policy, now), _start_timeout(owner, observed, now), *looks)
     return Plan(
         sizing=placed.sizing,

@@ -53,6 +53,10 @@ class Cluster(Protocol):
         """Return the objects that match both selectors, in one namespace or in all."""
         ...
 
+    def pages(self, kind: Kind, *, labels: str = "") -> AsyncIterator[Sequence[Manifest]]:
+        """Yield the objects of all namespaces that match the label selector, some at a time."""
+        ...
+
     async def apply(self, kind: Kind, manifest: Manifest) -> Manifest:
         """Server-side apply as field manager `tertium`, forced; return the object as it now is."""
         ...

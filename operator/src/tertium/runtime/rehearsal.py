@@ -96,6 +96,10 @@ class RehearsalCluster:
             and all(_at(manifest, path) == value for path, value in _terms(fields).items())
         ]
 
+    async def pages(self, kind: Kind, *, labels: str = "") -> AsyncIterator[Sequence[Manifest]]:
+        """Yield them all at once."""
+        yield await self.list(kind, labels=labels)
+
     async def pod_log(
         self, key: ObjectKey, container: str, *, tail_lines: int | None, previous: bool = False
     ) -> str:
