@@ -78,6 +78,7 @@ async def run_operator(settings: OperatorSettings) -> None:
 
         signs = Signs(
             stuck_for=queue.stuck_for,
+            longest=queue.longest,
             watch_ages=ages.ages,
             api_silence=leadership.silence,
             ready=watching.is_set,
