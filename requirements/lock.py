@@ -25,6 +25,7 @@ if __name__ == "__main__":
     compile_lock("runtime.txt", *ANYWHERE, str(PROJECT))
     compile_lock("gateway.txt", *ANYWHERE, "--group", f"{PROJECT}:gateway")
     overrides = HERE.parent / "images" / "engine-cpu" / "overrides.txt"
+    compile_lock("clients.txt", *ANYWHERE, str(HERE / "clients.in"))
     compile_lock("engine-cpu.txt", *ENGINE, "--override", str(overrides), str(HERE / "engine-cpu.in"))
     compile_lock(
         "dev.txt",
