@@ -163,9 +163,9 @@ def markdown(rows: Sequence[dict[str, Any]], aside: dict[str, Any]) -> str:
         lines.append(f"| {row['subject']} |" + "".join(cells))
     lines += [
         "",
-        f"{CONNECTIONS} connections that stay open; {TOKENS} tokens an answer; added times at {PACE} requests/s;"
-        f" Envoys with {WORKERS} threads and the same access log.",
-        f"Activator: {aside['activator_cpu_seconds']} CPU s in {aside['seconds']} s, in which its Envoy carried"
+        f"{CONNECTIONS} connections that stay open; answers of {TOKENS} tokens; added times at"
+        f" {PACE} requests/s; Envoys with {WORKERS} threads and the same access log.",
+        f"Activator: {aside['activator_cpu_seconds']} CPU s in {aside['seconds']} s, in which Envoy carried"
         f" {aside['warm_requests']} warm requests and took {aside['envoy_cpu_seconds']} CPU s.",
     ]
     return "\n".join(lines)
