@@ -74,6 +74,11 @@ SLOW = 'AttachVolume.Attach failed for volume "pvc-1" : rpc error: deadline exce
         pytest.param([], Trouble(), id="nothing was said"),
         pytest.param([an_event("Pulling image", reason="Pulling")], Trouble(), id="nothing about volumes"),
         pytest.param(
+            [an_event(NO_SECRET), an_event('Pulling image "engine:1"', reason="Pulling")],
+            Trouble(),
+            id="a Secret that came late, and an image that is being pulled since",
+        ),
+        pytest.param(
             [an_event(NO_SECRET)],
             Trouble(words=f"FailedMount: {NO_SECRET}", hopeless=True),
             id="a Secret that is not there",

@@ -20,6 +20,9 @@ LOOK_SECONDS: Final = 15.0
 """How often it is asked after that; nothing that a watch brings tells of its Events."""
 
 _REASONS: Final = ("FailedMount", "FailedAttachVolume", "FailedMapVolume", "FailedCreatePodSandBox")
+_THROUGH: Final = frozenset({"Pulling", "Pulled", "Created", "Started"})
+"""What the kubelet says of containers: volumes and network are there by then, though the status does not say
+so before the image is pulled."""
 _SUMMARY: Final = "Unable to attach or mount volumes"
 """The kubelet's sum of what it waits for, said beside the reason and without it."""
 _HOPELESS: Final = re.compile(
@@ -57,9 +60,16 @@ def seconds_to_look(preparing: datetime | None, now: datetime) -> float | None:
 
 
 def trouble_of(events: Iterable[Manifest]) -> Trouble:
-    """Return what the newest Event about volumes or network says; a cause goes before the sum of them."""
-    told = [event for event in events if event.get("reason") in _REASONS]
-    if not told:
+    """Return what a pod's Events say of its volumes and network.
+
+    | Events about                  | result                                        |
+    | neither volumes nor network   | nothing                                       |
+    | containers too                | nothing: what was wrong is right by now       |
+    | volumes or network            | the newest; a cause goes before the sum of it |
+    """
+    seen = list(events)
+    told = [event for event in seen if event.get("reason") in _REASONS]
+    if not told or any(event.get("reason") in _THROUGH for event in seen):
         return Trouble()
     newest = max(told, key=lambda event: (not _words(event).startswith(_SUMMARY), _last(event)))
     words = _words(newest)
