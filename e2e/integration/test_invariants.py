@@ -13,7 +13,7 @@ from e2e.fleet.audit import Call, tally
 from e2e.fleet.gateway import FakeGateway
 from e2e.fleet.model import CHILDREN, Model, wait_right
 from e2e.fleet.operator import OperatorProcess
-from e2e.fleet.plane import SYSTEM, Plane
+from e2e.fleet.plane import SOURCE, SYSTEM, Plane
 from e2e.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("gateway")]
@@ -99,6 +99,24 @@ def test_a_foreign_object_is_neither_adopted_nor_changed_nor_deleted(
     left = plane.api.get(f"{path}/mine-{suffix}")
     assert left["metadata"]["uid"] == foreign["metadata"]["uid"]
     assert left["metadata"]["resourceVersion"] == foreign["metadata"]["resourceVersion"]
+
+
+@pytest.mark.usefixtures("operator")
+def test_a_short_name_stays_with_the_older_of_two_until_that_one_is_gone(
+    plane: Plane, namespace: str
+) -> None:
+    named = {"source": SOURCE, "servedName": "chat"}
+    older = Model.make(plane.api, namespace, "older", model=named)
+    time.sleep(1)  # The API server dates objects to the second.
+    before = older.get()
+    younger = Model.make(plane.api, namespace, "a-younger-one", model=named)
+    clash = younger.wait("Accepted", "True", reason="NameTaken", seconds=10)
+    assert clash["message"].startswith(f"spec.model.servedName: the short name 'chat' leads to {older.key}")
+    younger.wake()
+    assert older.get() == before
+
+    plane.api.delete(older.path)
+    younger.wait("Accepted", "True", reason="Valid", seconds=10)
 
 
 def test_no_data_is_never_read_as_idle(

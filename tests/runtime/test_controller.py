@@ -202,6 +202,17 @@ async def test_a_volume_that_may_still_come_is_told_and_waited_for() -> None:
     assert world.replicas == 1
 
 
+async def test_an_inspection_that_waits_for_its_volume_says_so() -> None:
+    world = World()
+    await world.settle()
+    words = world.delay_volume("Multi-Attach error: used by another pod", of_inspection=True)
+    assert (await world.pass_()).requeue_after == 10.0
+    world.clock.advance(10)
+    await world.settle()
+    assert world.message("Planned").endswith(f"from pvc://models/qwen: {words}")
+    assert (await world.pass_()).requeue_after == 15.0
+
+
 async def test_an_evicted_pod_is_no_replica() -> None:
     world = World()
     await world.settle_inspected()

@@ -85,12 +85,18 @@ class World:
         revision = self.engine()["metadata"]["labels"][names.REVISION_LABEL]
         self.cluster.put(a_pod_manifest(name, status=status, labels={names.REVISION_LABEL: revision}))
 
-    def delay_volume(self, why: str, name: str = "qwen-engine-1") -> str:
+    def delay_volume(self, why: str, *, of_inspection: bool = False) -> str:
         """Let a new pod wait for a volume, as its Events alone say; return their words."""
+        name = "qwen-engine-1"
         scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": at(0)}
         container = {"name": "engine", "state": {"waiting": {"reason": "ContainerCreating"}}}
         status = {"phase": "Pending", "conditions": [scheduled], "containerStatuses": [container]}
-        self.put_pod(status, name)
+        if of_inspection:
+            name = f"{self.inspection()}-x"
+            labels = {"batch.kubernetes.io/job-name": self.inspection()}
+            self.cluster.put(a_pod_manifest(name, component=names.INSPECTION, labels=labels, status=status))
+        else:
+            self.put_pod(status, name)
         said = f'MountVolume.SetUp failed for volume "token" : {why}'
         event = {
             "apiVersion": "v1",

@@ -55,8 +55,11 @@ def decide(owner: Owner, observed: Observed, policy: Policy, now: datetime) -> P
     )
     expiry = expiry_of(owner, observed, wanted=scale.replicas, now=now)
     asks = (scale.requeue_after, placed.requeue_after, expiry.requeue_after, course.rest_left or None)
-    looks = (seconds_to_look(pod.preparing, now) for pod in observed.pods if pod.failure is None)
-    more = (_inspection_retry(observed, step, policy, now), _start_timeout(owner, observed, now), *looks)
+    more = (
+        _inspection_retry(observed, step, policy, now),
+        _start_timeout(owner, observed, now),
+        _look_at_events(observed, now),
+    )
     return Plan(
         sizing=placed.sizing,
         scale=scale,
@@ -108,6 +111,13 @@ def _inspection_retry(observed: Observed, step: Step, policy: Policy, now: datet
     if step is not Step.WAIT or observed.inspection.state != "failed":
         return None
     return inspection.retry_wait(observed.inspection, now=now, retry_seconds=policy.inspection_retry_seconds)
+
+
+def _look_at_events(observed: Observed, now: datetime) -> float | None:
+    """Return the seconds until the Events of a pod that is being prepared may say what holds it up."""
+    waiting = [pod.preparing for pod in observed.pods if pod.failure is None]
+    looks = (seconds_to_look(since, now) for since in (*waiting, observed.inspection.preparing))
+    return min((seconds for seconds in looks if seconds), default=None)
 
 
 def _start_timeout(owner: Owner, observed: Observed, now: datetime) -> float | None:

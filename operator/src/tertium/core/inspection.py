@@ -32,6 +32,8 @@ class Inspection:
     reason: Reason = Reason.INSPECTING
     message: str = ""
     failed_at: datetime | None = None
+    preparing: datetime | None = None
+    """Since when its pod's volumes and network are being prepared; None: they are not, or are there."""
 
 
 ABSENT = Inspection(state="absent", message="The model has not been looked at yet")

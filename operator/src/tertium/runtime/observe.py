@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -22,12 +22,13 @@ from tertium.core.load import load_of
 from tertium.core.observed import EngineSet, Facts, Identity, Observed, Owner, parse_demand
 from tertium.core.planner import ModelFacts
 from tertium.core.policy import Policy
+from tertium.core.preparation import prepared_since
 from tertium.core.revision import source_digest
 from tertium.kube.cluster import POD, Cluster
 from tertium.render.inspection import CONTAINER as INSPECTION_CONTAINER
 from tertium.render.manifest import controlled_by
 from tertium.runtime.engine_logs import EngineLogs
-from tertium.runtime.pod_events import explained
+from tertium.runtime.pod_events import explained, preparation_trouble
 from tertium.runtime.store import Store
 
 JOB_NAME_LABEL: Final = "batch.kubernetes.io/job-name"
@@ -107,11 +108,7 @@ class Observer:
             return inspection.ABSENT
         end = inspection.ended(job)
         if end is None:
-            waits = [why_waiting(pod) for pod in _pods_of_job(name, children)]
-            reading = f"Reading the model's config and weight sizes from {owner.spec.model.source}"
-            return Inspection(
-                state="running", message=f"{reading}: {waits[0]}" if waits and waits[0] else reading
-            )
+            return await self._running(owner, _pods_of_job(name, children), now)
         known, found = self._inspected.get(owner.key, ("", inspection.ABSENT))
         if known != job["metadata"]["uid"]:
             try:
@@ -127,6 +124,18 @@ class Observer:
                 )
             self._inspected[owner.key] = (job["metadata"]["uid"], found)
         return found
+
+    async def _running(self, owner: Owner, pods: Sequence[Manifest], now: datetime) -> Inspection:
+        """Return an inspection under way, with what holds it up where something does."""
+        reading = f"Reading the model's config and weight sizes from {owner.spec.model.source}"
+        if not pods:
+            return Inspection(state="running", message=reading)
+        pod = pods[0]
+        preparing, uid = prepared_since(pod), pod["metadata"]["uid"]
+        trouble = await preparation_trouble(self._cluster, owner.key.namespace, uid, preparing, now)
+        words = why_waiting(pod) or trouble.words
+        message = f"{reading}: {words}" if words else reading
+        return Inspection(state="running", message=message, preparing=preparing)
 
     async def _read_inspection(self, key: ObjectKey, job: str, at: datetime) -> Inspection:
         # Asked for live: the Job's end may be known here before its Pod is.
