@@ -21,7 +21,9 @@ from tertium.core.planner.overhead import (
     MEBIBYTE,
     Run,
     activation_mebibytes,
+    element_bytes,
     graph_mebibytes,
+    is_hopper,
     margin_mebibytes,
     mebibytes,
     non_torch_mebibytes,
@@ -127,7 +129,7 @@ def run_of(pool: GpuPool, request: Request, tensor: int, pipeline: int, release:
         batched_tokens=request.max_num_batched_tokens or max(batch if large else r.BATCHED_TOKENS, sequences),
         utilization_hundredths=request.utilization_hundredths
         or r.releases_of(request.engine_version)[-1].utilization_hundredths,
-        element_bytes=1 if request.kv_cache == "fp8" else 2,
+        kv_cache=request.kv_cache,
         enforce_eager=request.enforce_eager,
         largest_graph=request.largest_graph,
     )
@@ -145,11 +147,12 @@ def _impossible(facts: ModelFacts, request: Request, run: Run) -> str | None:
 def _stages(facts: ModelFacts, pool: GpuPool, run: Run, measured: Measured | None) -> list[_Stage]:
     seen = measured or Measured()
     budget = -(-pool.memory_mebibytes * run.utilization_hundredths // 100)
-    held = stage_bytes(facts.parts, facts.layout, run.tensor, run.pipeline)
+    hopper = is_hopper(pool.product)
+    held = stage_bytes(facts.parts, facts.layout, run.tensor, run.pipeline, hopper=hopper)
     resident = facts.resident_bytes + facts.absorbed_bytes // (run.tensor * run.pipeline)
     demand = Demand(
         tensor=run.tensor,
-        element_bytes=run.element_bytes,
+        element_bytes=element_bytes(facts, run),
         in_flight_tokens=(run.release.in_flight + run.pipeline - 1) * run.batched_tokens,
         states=run.release.states_per_sequence,
     )
