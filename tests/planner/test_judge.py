@@ -48,6 +48,14 @@ A10G = GpuPool(product="A10G", memory_mebibytes=22579, gpus_per_node=1)
             id="what does not fit says what would",
         ),
         pytest.param(
+            LLAMA_70B,
+            (2, 1),
+            {"context": 8192, "sequences": 1024},
+            "DoesNotFit: needs 2 more GPUs or maxNumSeqs ≤ 634 or contextTokens ≤ 3,920 "
+            "(lacks 0.7 GiB per GPU)",
+            id="with fewer sequences too",
+        ),
+        pytest.param(
             PHI_4,
             (3, 1),
             {},
@@ -96,7 +104,7 @@ def test_every_sequence_of_a_recurrent_model_needs_a_block() -> None:
     found = judge(facts(QWEN3_6_27B), H100, request(8192, 1024), 1)
     assert found.label is Label.DOES_NOT_FIT
     assert found.reason == (
-        "needs 1 more GPU or maxNumSeqs ≤ 356 (1,024 sequences need a state each, the cache holds 356)"
+        "needs 1 more GPU or maxNumSeqs ≤ 398 (1,024 sequences need a state each, the cache holds 356)"
     )
     assert judge(facts(QWEN3_6_27B), H100, request(8192, 256), 1).fits
     assert judge(facts(QWEN3_6_27B), H100, request(8192, 1024, enforce_eager=True), 1).fits

@@ -7,13 +7,14 @@ recurrent models whether every running sequence finds a block. Source: vLLM 0.32
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tertium.core.planner import releases as r
 from tertium.core.planner import words
 from tertium.core.planner.facts import ModelFacts
 from tertium.core.planner.flags import flags_of
 from tertium.core.planner.gpus import GpuPool
+from tertium.core.planner.hardware import incapable
 from tertium.core.planner.kv import Demand, Pool, pool_of
 from tertium.core.planner.legal import unsupported, violation
 from tertium.core.planner.measured import Measured
@@ -60,8 +61,22 @@ def judge(
         return verdict
     larger = _larger_that_fits(facts, pool, request, verdict)
     return words.with_remedies(
-        verdict, None if larger is None else larger - verdict.gpus, request.context_tokens
+        verdict,
+        more_gpus=None if larger is None else larger - verdict.gpus,
+        sequences=most_sequences(facts, pool, request, verdict),
+        context_tokens=request.context_tokens,
     )
+
+
+def most_sequences(facts: ModelFacts, pool: GpuPool, request: Request, verdict: Verdict) -> int:
+    """Return the most sequences, fewer than in `verdict`, with which its shape fits; 0 where none do."""
+    low, high = 0, verdict.max_num_seqs - 1
+    while low < high:
+        middle = (low + high + 1) // 2
+        fewer = replace(request, max_num_seqs=middle)
+        fits = assess(facts, pool, fewer, verdict.tensor, verdict.pipeline).fits
+        low, high = (middle, high) if fits else (low, middle - 1)
+    return low
 
 
 def assess(
@@ -95,6 +110,7 @@ def _assess(
     broken = (
         unsupported(facts, r.version_number(request.engine_version))
         or _impossible(facts, request, run)
+        or incapable(facts, pool.product, run)
         or violation(facts, run.release, run.tensor, run.pipeline)
     )
     if broken is None:
@@ -226,7 +242,6 @@ def _weigh(
         max_concurrency_hundredths=100 * blocks // per_sequence if per_sequence else 0,
         max_num_seqs=run.sequences,
         longest_context=0 if shortage else min(_longest(stage, most) for stage in stages),
-        most_sequences=sure if recurrent else 0,
         flags=flags_of(facts, run),
     )
 
