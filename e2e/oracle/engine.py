@@ -148,6 +148,8 @@ def caches(engine: VllmConfig, contexts: list[int]) -> Answer:
         engine.model_config.max_model_len = tokens
         needed[str(tokens)] = sequence_bytes(engine)
     engine.model_config.max_model_len, cache.block_size = longest, chosen
+    # A model that makes a config of its own from this one has it validated again.
+    cache.mamba_block_size = None
     pages = [[name, count, page, tokens] for (name, page, tokens), count in kinds.items()]
     return {"caches": pages, "sequenceBytes": needed}
 

@@ -55,8 +55,6 @@ _BY_REASON: Final[Mapping[str, tuple[str, ...]]] = {
         "deepseek-ai/DeepSeek-V2-Lite-Chat: weights",
         "moonshotai/Kimi-Linear-48B-A3B-Instruct: weights",
         "moonshotai/Moonlight-16B-A3B-Instruct: weights",
-        "openai/gpt-oss-120b: weights",
-        "openai/gpt-oss-20b: weights",
     ),
     _SCALES: (
         "deepseek-ai/DeepSeek-V4-Flash: weights",

@@ -23,7 +23,7 @@ _IDLE: Final = re.compile(
     r".*_penalty|.*ngram_size|suppress_tokens|begin_suppress_tokens|early_stopping|output_(?:scores|attentions|"
     r"hidden_states)|problem_type|prefix|pruned_heads|return_dict.*|remove_invalid_values|torchscript|"
     r"tf_legacy_loss|use_bfloat16|finetuning_task|is_decoder|add_cross_attention|chunk_size_feed_forward|"
-    r"cross_attention_hidden_size|gradient_checkpointing|kv_cache_scheme|image_grid_pinpoints"
+    r"cross_attention_hidden_size|gradient_checkpointing|image_grid_pinpoints"
 )
 _LARGEST_QUANTIZATION: Final = 6000
 _NUMBER: Final = re.compile(r"(?<=\.)\d+(?=\.|$)")

@@ -131,6 +131,16 @@ def test_flags_go_before_the_manifest(model: str, manifest: Path, capsys: pytest
     assert {"--max-model-len=2048", "--max-num-seqs=4"} < set(plan["flags"])
 
 
+def test_a_replica_spans_nodes_where_it_may(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [model, "--weight-bytes", "60000000000", "--gpu", "NVIDIA-L4", "--gpus-per-node", "2"]
+    refused = planned(capsys, *words, code=3)["refused"]
+    assert isinstance(refused, dict)
+    assert "over 2 nodes, where one replica may span them" in refused["message"]
+    plan = planned(capsys, *words, "--nodes", "2")["plan"]
+    assert isinstance(plan, dict)
+    assert (plan["nodes"], plan["gpusPerReplica"]) == (2, 4)
+
+
 def test_what_does_not_fit_is_exit_code_3(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     answer = planned(capsys, model, *SIZE, "--gpu", "Tiny:4096", "--gpus-per-node", "2", code=3)
     refused = answer["refused"]

@@ -48,6 +48,14 @@ A10G = GpuPool(product="A10G", memory_mebibytes=22579, gpus_per_node=1)
             id="what does not fit says what would",
         ),
         pytest.param(
+            LLAMA_70B,
+            (2, 1),
+            {"context": 8192, "sequences": 1024},
+            "DoesNotFit: needs 2 more GPUs or maxNumSeqs ≤ 634 or contextTokens ≤ 3,920 "
+            "(lacks 0.7 GiB per GPU)",
+            id="with fewer sequences too",
+        ),
+        pytest.param(
             PHI_4,
             (3, 1),
             {},
@@ -96,7 +104,7 @@ def test_every_sequence_of_a_recurrent_model_needs_a_block() -> None:
     found = judge(facts(QWEN3_6_27B), H100, request(8192, 1024), 1)
     assert found.label is Label.DOES_NOT_FIT
     assert found.reason == (
-        "needs 1 more GPU or maxNumSeqs ≤ 356 (1,024 sequences need a state each, the cache holds 356)"
+        "needs 1 more GPU or maxNumSeqs ≤ 398 (1,024 sequences need a state each, the cache holds 356)"
     )
     assert judge(facts(QWEN3_6_27B), H100, request(8192, 256), 1).fits
     assert judge(facts(QWEN3_6_27B), H100, request(8192, 1024, enforce_eager=True), 1).fits
@@ -166,6 +174,60 @@ def test_a_verdict_states_every_assumption_as_a_flag() -> None:
     )
     eager = judge(facts(LLAMA_8B), L4, request(4096, 1, enforce_eager=True, utilization_hundredths=100), 8)
     assert eager.flags[-3:] == ("--gpu-memory-utilization=1.00", "--kv-cache-dtype=auto", "--enforce-eager")
+
+
+SCALED_CACHE = {"type": "float", "num_bits": 8, "dynamic": False}
+MODELOPT = {"quant_method": "modelopt", "quant_algo": "FP8"}
+APART = {"producer": {"name": "modelopt"}, "quantization": {"quant_algo": "FP8"}}
+
+
+@pytest.mark.parametrize(
+    ("scheme", "asked", "flag"),
+    [
+        pytest.param(MODELOPT | {"kv_cache_scheme": SCALED_CACHE}, {}, "fp8", id="in the config"),
+        pytest.param(
+            APART | {"quantization": APART["quantization"] | {"kv_cache_quant_algo": "FP8"}},
+            {},
+            "fp8",
+            id="in the exporter's own file",
+        ),
+        pytest.param(
+            {"quant_method": "compressed-tensors", "kv_cache_scheme": SCALED_CACHE},
+            {},
+            "fp8",
+            id="by compressed tensors",
+        ),
+        pytest.param(
+            MODELOPT | {"kv_cache_scheme": SCALED_CACHE},
+            {"kv_cache": "bfloat16"},
+            "bfloat16",
+            id="16 bits were asked for",
+        ),
+        pytest.param(
+            MODELOPT | {"kv_cache_scheme": SCALED_CACHE},
+            {"engine_version": "0.13.0"},
+            "auto",
+            id="a release that does not read it",
+        ),
+        pytest.param(
+            MODELOPT | {"kv_cache_scheme": SCALED_CACHE | {"dynamic": True}}, {}, "auto", id="without scales"
+        ),
+        pytest.param(MODELOPT | {"kv_cache_scheme": None}, {}, "auto", id="not wanted"),
+        pytest.param(
+            {"quant_method": "fp8", "kv_cache_scheme": SCALED_CACHE},
+            {},
+            "auto",
+            id="not read by this method",
+        ),
+    ],
+)
+def test_a_checkpoint_may_want_its_cache_in_8_bits(
+    scheme: dict[str, Any], asked: dict[str, Any], flag: str
+) -> None:
+    found = judge(facts(LLAMA_8B | {"quantization_config": scheme}), H100, request(8192, **asked), 1)
+    assert f"--kv-cache-dtype={flag}" in found.flags
+    assert found.memory is not None
+    assert found.memory.kv_cache == (513 if flag == "fp8" else 1026)
 
 
 def test_the_cache_is_counted_in_tokens_and_sequences() -> None:

@@ -28,6 +28,7 @@ from tests.planner.models import (
     LLAMA_8B,
     LLAMA_8B_BYTES,
     LLAMA_70B,
+    LLAMA_70B_BYTES,
     MEDIUM,
     PHI_4,
     PHI_4_BYTES,
@@ -343,6 +344,27 @@ def test_a_refusal_says_what_would_work(
     found = size(model, pools, wanted)
     assert isinstance(found, Refused)
     assert (found.message, found.reason) == (message, reason)
+
+
+def test_what_only_several_nodes_would_hold_is_said_to_be_so() -> None:
+    llama_70b, four = facts(LLAMA_70B, LLAMA_70B_BYTES), replace(L4, gpus_per_node=4)
+    found = size(llama_70b, [four], spec())
+    assert isinstance(found, Refused)
+    assert found.message.endswith(
+        "What works: 4 GPUs of A100; 8 GPUs in 2 stages of 4 of NVIDIA-L4 over 2 nodes, "
+        "where one replica may span them"
+    )
+    asked = replace(request(), nodes=2)
+    over_two = search(llama_70b, [replace(four, more_nodes=(4,))], asked)
+    assert isinstance(over_two, Sizing)
+    assert (over_two.tensor_parallel_size, over_two.pipeline_parallel_size, over_two.nodes) == (4, 2, 2)
+
+
+def test_slices_of_gpus_are_not_offered_over_nodes() -> None:
+    sliced = GpuPool(product="NVIDIA-H100-MIG-1g.10gb", memory_mebibytes=9800, gpus_per_node=1)
+    found = size(facts(LLAMA_8B), [sliced], spec())
+    assert isinstance(found, Refused)
+    assert "over 2 nodes" not in found.message
 
 
 def test_the_context_a_refusal_offers_fits_and_the_next_token_does_not() -> None:

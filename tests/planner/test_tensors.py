@@ -9,7 +9,15 @@ import pytest
 from tertium.core.planner import ModelFacts, TensorGroup
 from tertium.core.planner.tensors import Tensor, decode, encode, group
 from tertium.core.planner.weights import stage_bytes, stage_ends
-from tests.planner.models import DEEPSEEK_V3, GPT_OSS_120B, LLAMA_8B, MIXTRAL, QWEN2_7B, facts
+from tests.planner.models import (
+    DEEPSEEK_V3,
+    GPT_OSS_120B,
+    GPT_OSS_120B_BYTES,
+    LLAMA_8B,
+    MIXTRAL,
+    QWEN2_7B,
+    facts,
+)
 
 MEBIBYTE = 1 << 20
 
@@ -113,8 +121,8 @@ LAYER = "model.layers.0."
             GPT_OSS_120B,
             (LAYER + "mlp.experts.down_proj_blocks", "U8", (720, 8), 1),
             4,
-            1536,
-            id="MXFP4 experts are rounded up: 720 of 2,880 to 768",
+            1638,
+            id="MXFP4 experts are padded: 720 of 2,880 to 768, and their input to 3,072",
         ),
         pytest.param(
             LLAMA_8B | {"vision_config": {"num_heads": 6}},
@@ -156,6 +164,31 @@ def test_the_largest_rank_of_llama_8b(tensor: int, pipeline: int, gibibytes: flo
     largest = max(stage_bytes(model.parts, model.layout, tensor, pipeline))
     assert largest / (1 << 30) == pytest.approx(gibibytes, abs=0.01)
     assert model.resident_bytes == 32 * MEBIBYTE
+
+
+@pytest.mark.parametrize(
+    ("tensor", "hopper", "gibibytes"),
+    [
+        pytest.param(1, False, 65.97, id="by most GPUs' kernels"),
+        pytest.param(4, False, 17.22, id="by most GPUs' kernels, on four ranks"),
+        pytest.param(1, True, 64.38, id="by Hopper's"),
+    ],
+)
+@pytest.mark.parametrize(
+    "stored",
+    [
+        pytest.param(None, id="announced by the config"),
+        pytest.param(65_248_815_744, id="as stored"),
+        pytest.param(GPT_OSS_120B_BYTES, id="as a Hopper GPU loaded it"),
+    ],
+)
+def test_padded_experts_take_what_logs_of_gpt_oss_say(
+    tensor: int, hopper: bool, gibibytes: float, stored: int | None
+) -> None:
+    model = facts(GPT_OSS_120B, stored)
+    (found,) = stage_bytes(model.parts, model.layout, tensor, 1, hopper=hopper)
+    assert found / (1 << 30) == pytest.approx(gibibytes, rel=0.006)
+    assert model.weight_bytes / (1 << 30) == pytest.approx(60.8, abs=0.3)
 
 
 def test_a_head_that_is_not_stored_is_the_embedding_on_both_ends() -> None:

@@ -87,6 +87,12 @@ def _configure_gpus(group: argparse._ArgumentGroup) -> None:
         "--gpus-per-node", type=count, default=8, metavar="N", help="GPUs of one node (default: %(default)s)"
     )
     group.add_argument(
+        "--nodes",
+        type=count,
+        metavar="N",
+        help="most nodes that one replica may span (default: 1, or what the pinned sizes need)",
+    )
+    group.add_argument(
         "--tensor-parallel", type=count, metavar="N", help="pin the GPUs a layer is split over"
     )
     group.add_argument("--pipeline-parallel", type=count, metavar="N", help="pin the stages of layers")

@@ -7,9 +7,9 @@ it names none; a row without sizes is searched, for the release that Tertium run
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TextIO
+from typing import Annotated, Any, Final, TextIO
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
@@ -21,6 +21,7 @@ from tertium.core.errors import TertiumError
 from tertium.core.planner import (
     DEFAULT_ENGINE_VERSION,
     GpuPool,
+    KvCache,
     ModelFacts,
     Refused,
     Request,
@@ -34,7 +35,9 @@ BAD_INPUT: Final = 2
 ANY_RELEASE: Final = ""
 """The planner's word for an engine of unknown version."""
 
-_KV_CACHES: Final = {"auto": "auto", "bfloat16": "auto", "float16": "auto"}
+_KV_CACHES: Final[Mapping[str, KvCache]] = {
+    "auto": "auto", "bfloat16": "bfloat16", "float16": "bfloat16", "fp8": "fp8"
+}  # fmt: skip
 _NOTHING_KNOWN: Final[Answer] = {
     "valid": False,
     "fits": False,
@@ -46,11 +49,10 @@ _NOTHING_KNOWN: Final[Answer] = {
 }
 
 
-def _kv_cache(dtype: str) -> Literal["auto", "fp8"]:
-    if dtype.startswith("fp8"):
-        return "fp8"
-    if dtype in _KV_CACHES:
-        return "auto"
+def _kv_cache(dtype: str) -> str:
+    found = "fp8" if dtype.startswith("fp8") else dtype
+    if found in _KV_CACHES:
+        return found
     raise ValueError(f"{dtype!r} is not known; expected auto, bfloat16, float16 or fp8")
 
 
@@ -108,7 +110,7 @@ class Row(BaseModel):
             max_num_batched_tokens=self.max_num_batched_tokens,
             # A share like 0.29 has no exact binary form: what is meant is its nearest ten-thousandth.
             utilization_hundredths=None if share is None else round(share * 10_000) // 100,
-            kv_cache="fp8" if self.kv_cache_dtype == "fp8" else "auto",
+            kv_cache=_KV_CACHES[self.kv_cache_dtype or "auto"],
             enforce_eager=bool(self.enforce_eager),
             keep_seqs=self.max_num_seqs is not None,
             tensor=self.tensor_parallel_size,

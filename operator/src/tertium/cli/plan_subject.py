@@ -119,7 +119,9 @@ def _request(args: argparse.Namespace, spec: LLMDeploymentSpec | None) -> Reques
 
 
 def _nodes(args: argparse.Namespace) -> int:
-    """One node, unless the command line itself asks for more GPUs than one has."""
+    """As many as were asked for, or as the pinned sizes need."""
+    if args.nodes is not None:
+        return int(args.nodes)
     wanted = (args.tensor_parallel or 1) * (args.pipeline_parallel or 1)
     return max(1, -(-wanted // args.gpus_per_node)) if args.pipeline_parallel else 1
 

@@ -10,7 +10,7 @@ from tertium.core.planner.judge import judge
 from tertium.core.planner.measured import Measured, Repair, drift_percent, measurement_key, repair_key
 from tertium.core.planner.outcome import Candidate, Refused, Sizing
 from tertium.core.planner.releases import DEFAULT_ENGINE_VERSION
-from tertium.core.planner.request import Request
+from tertium.core.planner.request import KvCache, Request
 from tertium.core.planner.search import search
 from tertium.core.planner.sizing import request_of, size
 from tertium.core.planner.tensors import TensorGroup
@@ -20,6 +20,7 @@ __all__ = [
     "DEFAULT_ENGINE_VERSION",
     "Candidate",
     "GpuPool",
+    "KvCache",
     "Label",
     "Measured",
     "Memory",

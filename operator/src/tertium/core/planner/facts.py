@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from tertium.api.conditions import Reason
@@ -54,7 +54,7 @@ class ModelFacts:
     generates: bool
     """Whether it answers with tokens, and so samples and keeps a cache; encoders do not."""
     weight_bytes: int
-    """Bytes of the weights that are loaded, over all ranks."""
+    """Bytes of the weights that are loaded, over all ranks, without what kernels pad."""
     unverified: str
     """Why the arithmetic is a bound instead of an account; empty: it is one."""
     revision: str = ""
@@ -137,7 +137,7 @@ class ModelFacts:
             has_encoder=any(name in whole for name in ENCODER_PARTS),
             is_sparse=any(latent.fixed for latent in latents),
             generates=generates,
-            weight_bytes=sum(stage_bytes(weights.parts, weights.layout, 1, 1)),
+            weight_bytes=sum(stage_bytes(weights.parts, replace(weights.layout, expert_width=0), 1, 1)),
             unverified=doubt or _doubt(model.architecture),
             revision=revision,
             digest=digest,

@@ -30,7 +30,7 @@ _KNOWN: Final = (
     ("A800", 81152), ("RTX-PRO-6000", 97280), ("RTX-6000-ADA", 48500), ("RTX-A6000", 48500),
     ("RTX-5090", 32110), ("RTX-4090", 24080), ("RTX-3090", 24125), ("L40S", 45486), ("L40", 45486),
     ("A40", 45400), ("L4", 22528), ("A10G", 22528), ("A10", 22528), ("A30", 24060), ("T4", 14909),
-    ("V100-SXM2-32GB", 32494), ("V100-32GB", 32494), ("V100", 16144), ("P100", 16280), ("GB10", 124518),
+    ("V100-SXM2-32GB", 32494), ("V100-32GB", 32494), ("V100", 16144), ("GB10", 124518),
     ("MI300X", 196290), ("MI325X", 261000),
 )  # fmt: skip
 
@@ -54,6 +54,11 @@ class GpuPool:
     """GPUs of each of the other nodes."""
     resource: str = RESOURCE
     """What a pod asks for to get one."""
+
+    @property
+    def is_slice(self) -> bool:
+        """Whether it is a part of a GPU."""
+        return self.resource != RESOURCE or _IS_SLICE.search(self.product) is not None
 
     def nodes_with(self, gpus: int) -> int:
         """How many nodes have at least that many."""

@@ -50,6 +50,10 @@ class Inventory:
         """Bytes of what the engine loads."""
         return sum(weight.size_bytes(quantization) for weight in self.weights)
 
+    def expert_bytes(self, quantization: Quantization) -> int:
+        """Bytes of the routed experts."""
+        return sum(w.size_bytes(quantization) for w in self.weights if w.split is Split.EXPERT)
+
     def extra_bytes(self, quantization: Quantization) -> int:
         """Bytes of the layers that are stored and not loaded; they look like the model's last one."""
         last = max((weight.layer for weight in self.weights if weight.layer is not None), default=0)

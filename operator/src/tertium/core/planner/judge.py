@@ -7,13 +7,14 @@ recurrent models whether every running sequence finds a block. Source: vLLM 0.32
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tertium.core.planner import releases as r
 from tertium.core.planner import words
 from tertium.core.planner.facts import ModelFacts
 from tertium.core.planner.flags import flags_of
 from tertium.core.planner.gpus import GpuPool
+from tertium.core.planner.hardware import incapable
 from tertium.core.planner.kv import Demand, Pool, pool_of
 from tertium.core.planner.legal import unsupported, violation
 from tertium.core.planner.measured import Measured
@@ -21,7 +22,9 @@ from tertium.core.planner.overhead import (
     MEBIBYTE,
     Run,
     activation_mebibytes,
+    element_bytes,
     graph_mebibytes,
+    is_hopper,
     margin_mebibytes,
     mebibytes,
     non_torch_mebibytes,
@@ -58,8 +61,22 @@ def judge(
         return verdict
     larger = _larger_that_fits(facts, pool, request, verdict)
     return words.with_remedies(
-        verdict, None if larger is None else larger - verdict.gpus, request.context_tokens
+        verdict,
+        more_gpus=None if larger is None else larger - verdict.gpus,
+        sequences=most_sequences(facts, pool, request, verdict),
+        context_tokens=request.context_tokens,
     )
+
+
+def most_sequences(facts: ModelFacts, pool: GpuPool, request: Request, verdict: Verdict) -> int:
+    """Return the most sequences, fewer than in `verdict`, with which its shape fits; 0 where none do."""
+    low, high = 0, verdict.max_num_seqs - 1
+    while low < high:
+        middle = (low + high + 1) // 2
+        fewer = replace(request, max_num_seqs=middle)
+        fits = assess(facts, pool, fewer, verdict.tensor, verdict.pipeline).fits
+        low, high = (middle, high) if fits else (low, middle - 1)
+    return low
 
 
 def assess(
@@ -93,6 +110,7 @@ def _assess(
     broken = (
         unsupported(facts, r.version_number(request.engine_version))
         or _impossible(facts, request, run)
+        or incapable(facts, pool.product, run)
         or violation(facts, run.release, run.tensor, run.pipeline)
     )
     if broken is None:
@@ -127,7 +145,7 @@ def run_of(pool: GpuPool, request: Request, tensor: int, pipeline: int, release:
         batched_tokens=request.max_num_batched_tokens or max(batch if large else r.BATCHED_TOKENS, sequences),
         utilization_hundredths=request.utilization_hundredths
         or r.releases_of(request.engine_version)[-1].utilization_hundredths,
-        element_bytes=1 if request.kv_cache == "fp8" else 2,
+        kv_cache=request.kv_cache,
         enforce_eager=request.enforce_eager,
         largest_graph=request.largest_graph,
     )
@@ -145,11 +163,12 @@ def _impossible(facts: ModelFacts, request: Request, run: Run) -> str | None:
 def _stages(facts: ModelFacts, pool: GpuPool, run: Run, measured: Measured | None) -> list[_Stage]:
     seen = measured or Measured()
     budget = -(-pool.memory_mebibytes * run.utilization_hundredths // 100)
-    held = stage_bytes(facts.parts, facts.layout, run.tensor, run.pipeline)
+    hopper = is_hopper(pool.product)
+    held = stage_bytes(facts.parts, facts.layout, run.tensor, run.pipeline, hopper=hopper)
     resident = facts.resident_bytes + facts.absorbed_bytes // (run.tensor * run.pipeline)
     demand = Demand(
         tensor=run.tensor,
-        element_bytes=run.element_bytes,
+        element_bytes=element_bytes(facts, run),
         in_flight_tokens=(run.release.in_flight + run.pipeline - 1) * run.batched_tokens,
         states=run.release.states_per_sequence,
     )
@@ -223,7 +242,6 @@ def _weigh(
         max_concurrency_hundredths=100 * blocks // per_sequence if per_sequence else 0,
         max_num_seqs=run.sequences,
         longest_context=0 if shortage else min(_longest(stage, most) for stage in stages),
-        most_sequences=sure if recurrent else 0,
         flags=flags_of(facts, run),
     )
 

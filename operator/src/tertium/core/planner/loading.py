@@ -18,7 +18,7 @@ from tertium.core.planner.geometry import Geometry, Layer
 from tertium.core.planner.inventory import Ends, Inventory, inventory_of
 from tertium.core.planner.quantization import NONE, Quantization, quantization_named, quantization_of
 from tertium.core.planner.tensors import TensorGroup
-from tertium.core.planner.weights import Layout, Part, is_head, parts_of
+from tertium.core.planner.weights import Layout, Part, is_head, padded_millionths, parts_of
 
 ENCODER_PARTS: Final = ("vision_config", "visual", "vision_tower_config", "img_processor", "audio_config")
 _HEADLESS: Final = ("BertModel", "ForSequenceClassification", "ForRewardModel", "ForTokenClassification")
@@ -108,7 +108,8 @@ def _layout(model: Model, encoder: Config, wanted: Quantization, *, tied: bool) 
         tied=tied,
         halved=dtype == "float32",
         encoder_heads=1 if model.architecture.startswith(WHOLE_ENCODERS) else encoder_heads,
-        expert_width=model.feedforward.expert if wanted.scheme == "mxfp4" else 0,
+        hidden=model.feedforward.expert_input,
+        expert_width=model.feedforward.expert if "mxfp4" in (wanted.scheme, wanted.experts) else 0,
     )
 
 
@@ -121,9 +122,24 @@ def _scaled(
         weight_bytes //= 2
     at_load = named and abs(weight_bytes - plain) < abs(weight_bytes - inventory.size_bytes(wanted))
     found = NONE if at_load else wanted
+    weight_bytes = _unpadded(inventory, weight_bytes, found, layout)
     expected, extra = inventory.size_bytes(found), inventory.extra_bytes(found)
     if abs(weight_bytes - expected - extra) < abs(weight_bytes - expected):
         weight_bytes = weight_bytes * expected // (expected + extra)
     if at_load:
         return weight_bytes * inventory.size_bytes(wanted) // expected, wanted
     return weight_bytes, found
+
+
+def _unpadded(inventory: Inventory, weight_bytes: int, found: Quantization, layout: Layout) -> int:
+    """Return the bytes without padding, where they are rather those that an engine loaded on one GPU."""
+    if not layout.expert_width:
+        return weight_bytes
+    stored, experts = inventory.size_bytes(found), inventory.expert_bytes(found)
+    growths = (
+        padded_millionths(layout.hidden, layout.expert_width, hopper=hopper) - 1_000_000
+        for hopper in (True, False)
+    )
+    sizes = (stored, *(stored + experts * growth // 1_000_000 for growth in growths))
+    nearest = min(sizes, key=lambda size: abs(weight_bytes - size))
+    return weight_bytes * stored // nearest

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from tertium.core.planner import words
 from tertium.core.planner.facts import ModelFacts
 from tertium.core.planner.gpus import GpuPool, known_memory, known_products
-from tertium.core.planner.judge import assess
+from tertium.core.planner.judge import assess, most_sequences
 from tertium.core.planner.measured import Repair
 from tertium.core.planner.releases import KV_BLOCK_TOKENS
 from tertium.core.planner.request import Request
@@ -16,10 +15,14 @@ from tertium.core.planner.verdict import Verdict
 
 
 def counter_offer(
-    facts: ModelFacts, tried: Sequence[tuple[GpuPool, Verdict]], request: Request, unpinned: str
+    facts: ModelFacts, tried: Sequence[tuple[GpuPool, Verdict]], request: Request, larger: tuple[str, str]
 ) -> str:
-    """Say what would work: sizes that were not pinned, a shorter context, fewer sequences, another GPU."""
-    offers = [f"without the pinned sizes {unpinned} fits"] if unpinned else []
+    """Say what would work: a shorter context, fewer sequences, another GPU.
+
+    Before and after them `larger` shapes: without the pinned sizes, and over several nodes; or empty texts.
+    """
+    unpinned, over_nodes = larger
+    offers = [unpinned] if unpinned else []
     context, gpus, product = max(
         ((verdict.longest_context, -verdict.gpus, pool.product) for pool, verdict in tried),
         default=(0, 0, ""),
@@ -29,9 +32,7 @@ def counter_offer(
     sequences = _most_sequences(facts, tried, request)
     if sequences:
         offers.append(sequences)
-    larger = _next_product(facts, tried, request)
-    if larger:
-        offers.append(larger)
+    offers += [offer for offer in (_next_product(facts, tried, request), over_nodes) if offer]
     if not offers:
         return "Nothing smaller fits either; use GPUs with more memory or nodes with more of them"
     return f"What works: {'; '.join(offers)}"
@@ -64,13 +65,8 @@ def _most_sequences(facts: ModelFacts, tried: Sequence[tuple[GpuPool, Verdict]],
     if not weighed:
         return ""
     pool, verdict = max(weighed, key=lambda entry: entry[1].longest_context)
-    low, high = 0, verdict.max_num_seqs - 1
-    while low < high:
-        middle = (low + high + 1) // 2
-        fewer = replace(request, max_num_seqs=middle)
-        fits = assess(facts, pool, fewer, verdict.tensor, verdict.pipeline).fits
-        low, high = (middle, high) if fits else (low, middle - 1)
-    return f"{low} sequences at once fit on {words.gpus(verdict.gpus)} of {pool.product}" if low else ""
+    most = most_sequences(facts, pool, request, verdict)
+    return f"{most} sequences at once fit on {words.gpus(verdict.gpus)} of {pool.product}" if most else ""
 
 
 def _next_product(facts: ModelFacts, tried: Sequence[tuple[GpuPool, Verdict]], request: Request) -> str:

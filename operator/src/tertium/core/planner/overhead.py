@@ -13,6 +13,7 @@ from typing import Final
 from tertium.core.planner import releases as r
 from tertium.core.planner.facts import ModelFacts
 from tertium.core.planner.gpus import GpuPool
+from tertium.core.planner.request import KvCache
 
 MEBIBYTE: Final = 1 << 20
 _LATENT_WORKSPACE_TOKENS: Final = 65536
@@ -29,9 +30,15 @@ class Run:
     sequences: int
     batched_tokens: int
     utilization_hundredths: int
-    element_bytes: int
+    kv_cache: KvCache
     enforce_eager: bool
     largest_graph: int | None
+
+
+def element_bytes(facts: ModelFacts, run: Run) -> int:
+    """Bytes of an element of keys and values; `auto` is what the checkpoint wants, where that is read."""
+    wants_8_bits = run.kv_cache != "bfloat16" and facts.quantization.fp8_cache
+    return 1 if run.kv_cache == "fp8" or (wants_8_bits and run.release.reads_cache_format) else 2
 
 
 def activation_mebibytes(facts: ModelFacts, run: Run, *, samples: bool) -> int:
@@ -112,6 +119,11 @@ def has_fast_link(product: str) -> bool:
     name = product.upper()
     slow = any(mark in name for mark in r.SLOW_LINK_MARKS)
     return not slow and any(known in name for known in r.FAST_LINK_PRODUCTS)
+
+
+def is_hopper(product: str) -> bool:
+    """Whether a product is of NVIDIA's Hopper generation."""
+    return any(known in product.upper() for known in r.HOPPER_PRODUCTS)
 
 
 def mebibytes(size_bytes: int) -> int:

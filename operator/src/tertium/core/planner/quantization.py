@@ -42,6 +42,8 @@ class Quantization:
     """Whether attention is quantized too."""
     experts: str = ""
     """Scheme of the experts where it is another."""
+    fp8_cache: bool = False
+    """Whether the checkpoint wants its KV cache in 8 bits, for which it has scales."""
 
     @property
     def bits_hundredths(self) -> int:
@@ -84,6 +86,7 @@ def quantization_of(config: Config) -> Quantization:
         group=group if scheme in ("int4", "nvfp4") else 0,
         attention=not _skips_attention(ignored),
         experts=_scheme(f"mx{config.text('expert_dtype')}", 0) if "expert_dtype" in config else "",
+        fp8_cache=_wants_fp8_cache(own, method),
     )
 
 
@@ -111,6 +114,22 @@ def _scheme(words: str, bits: int) -> str:
     if "auto-round" in words or "auto_round" in words:
         return "int4"
     return next((scheme for word, scheme in _WORDS if word in words), "")
+
+
+def _wants_fp8_cache(own: Config, method: str) -> bool:
+    """Whether the engine, told `auto`, keeps the cache in 8 bits.
+
+    Sources: `get_kv_cache_quant_algo_string`; for compressed tensors, `layers/attention/attention.py`.
+    """
+    inner = own.part("quantization")
+    scheme = inner.part("kv_cache_scheme") if "kv_cache_scheme" in inner else own.part("kv_cache_scheme")
+    if method == "compressed-tensors":
+        return "kv_cache_scheme" in own
+    if method and not method.startswith("modelopt"):
+        return False
+    named = inner.text("kv_cache_scheme", "kv_cache_quant_algo") or own.text("kv_cache_quant_algo")
+    in_floats = scheme.text("type") == "float" and not scheme.flag("dynamic", default=True)
+    return (in_floats and scheme.get("num_bits") == 8) or named.lower() == "fp8"
 
 
 def _skips_attention(ignored: tuple[str, ...]) -> bool:

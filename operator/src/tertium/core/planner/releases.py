@@ -40,6 +40,8 @@ class Release:
     """Default of `--max-num-seqs` on large GPUs. Source: 1024; 256 before 0.9."""
     strict_expert_blocks: bool
     """Block-quantized FP8 experts must divide into whole blocks. Source: refined or padded in 0.32."""
+    reads_cache_format: bool
+    """Whether a checkpoint that wants its KV cache in 8 bits gets it. Source: pull request 29980, in 0.14."""
     has_graph_flag: bool
     """Whether `--max-cudagraph-capture-size` is an argument."""
     in_tree: frozenset[str]
@@ -58,12 +60,14 @@ _0_0: Final = Release(
     chunked_prefill=False,
     sequences_large=256,
     strict_expert_blocks=True,
+    reads_cache_format=False,
     has_graph_flag=False,
     in_tree=frozenset({"bitsandbytes", "gguf"}),
 )
 _0_8: Final = replace(_0_0, since=(0, 8), non_torch_alone=133, chunked_prefill=True, sequences_large=1024)
+_0_14: Final = replace(_0_8, since=(0, 14), reads_cache_format=True)
 _0_17: Final = replace(
-    _0_8,
+    _0_14,
     since=(0, 17),
     sampler_tenths=35,
     non_torch_alone=272,
@@ -76,7 +80,7 @@ _0_21: Final = replace(_0_20, since=(0, 21), graphs_in_budget=True)
 _0_32: Final = replace(
     _0_21, since=(0, 32), states_per_sequence=2, strict_expert_blocks=False, in_tree=frozenset()
 )
-RELEASES: Final = (_0_0, _0_8, _0_17, _0_20, _0_21, _0_32)
+RELEASES: Final = (_0_0, _0_8, _0_14, _0_17, _0_20, _0_21, _0_32)
 
 # --- the same in every release ---------------------------------------------------------------------------
 
@@ -86,6 +90,7 @@ NON_TORCH_PIPELINE: Final = 102
 """A pipeline without tensor parallelism. Logs: 0.07 GiB."""
 FAST_LINK_PRODUCTS: Final = ("H100", "H200", "H20", "H800", "GH200", "B100", "B200", "B300", "GB200", "GB300")
 SLOW_LINK_MARKS: Final = ("PCIE",)
+HOPPER_PRODUCTS: Final = ("H100", "H200", "H20", "H800", "GH200")
 
 ACTIVATION_FIXED: Final = 51
 """What the allocator rounds up and small buffers. Logs: 0.05 GiB after the terms that are counted."""
@@ -130,8 +135,6 @@ RECURRENT_LATENT_BLOCK_TOKENS: Final = 128
 """Blocks of latent attention beside recurrent layers are whole multiples of this. Source."""
 SMALLEST_EXPERT_BLOCK: Final = 32
 """Blocks of FP8 experts may be refined down to this. Source: `refine_fp8_moe_block_shape`."""
-MXFP4_ALIGNMENT: Final = 64
-"""MXFP4 experts' widths are rounded up to it per rank. Logs: +0, +3 and +7 % at 1, 2 and 4 ranks."""
 
 # Residual error of this arithmetic against logs: within 0.5 GiB. It grows with the model; on a small device
 # it is bounded by a share. Where the architecture is unknown the bound is an upper one and the margin wide.

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from tertium.core.planner.releases import DEFAULT_ENGINE_VERSION
 
-KvCache: TypeAlias = Literal["auto", "fp8IfNeeded", "fp8"]
+KvCache: TypeAlias = Literal["auto", "bfloat16", "fp8IfNeeded", "fp8"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +19,8 @@ class Request:
     max_num_batched_tokens: int | None = None
     utilization_hundredths: int | None = None
     kv_cache: KvCache = "auto"
-    """`fp8IfNeeded` lets the search store the KV cache in 8 bits before it takes another GPU."""
+    """`auto` is as the checkpoint wants it; `bfloat16` are 16 bits in any case; `fp8IfNeeded` lets the search
+    store the KV cache in 8 bits before it takes another GPU."""
     enforce_eager: bool = False
     largest_graph: int | None = None
     """Most sequences a captured CUDA graph serves; None: the engine's default, twice the sequences."""

@@ -21,6 +21,7 @@ from tertium.core.planner.verdict import Label, Verdict
 
 _FEWEST_SEQUENCES = 8
 _FEWER_GRAPHS = (64, 8)
+_MORE_NODES = (2, 4)
 
 
 def search(
@@ -179,9 +180,8 @@ def _refused(
         for pool, tried in attempts
     ]
     pools = [pool for pool, _ in attempts]
-    offer = offers.counter_offer(
-        facts, [(c.pool, c.verdict) for c in candidates], request, _free(facts, pools, request)
-    )
+    larger = _free(facts, pools, request), _over_nodes(facts, pools, request)
+    offer = offers.counter_offer(facts, [(c.pool, c.verdict) for c in candidates], request, larger)
     return Refused(
         reason=Reason.INVALID if impossible else Reason.DOES_NOT_FIT,
         message=words.refusal([*sentences, offer]),
@@ -196,4 +196,29 @@ def _free(facts: ModelFacts, pools: Sequence[GpuPool], request: Request) -> str:
     found = search(facts, pools, replace(request, tensor=None, pipeline=None))
     if isinstance(found, Refused):
         return ""
-    return f"{words.shape(found.tensor_parallel_size, found.pipeline_parallel_size)} of {found.accelerator}"
+    shape = words.shape(found.tensor_parallel_size, found.pipeline_parallel_size)
+    return f"without the pinned sizes {shape} of {found.accelerator} fits"
+
+
+def _over_nodes(facts: ModelFacts, pools: Sequence[GpuPool], request: Request) -> str:
+    """Say what several nodes like the largest would hold together; empty where that was asked or they do not.
+
+    It is an offer, not a plan: a replica of a deployment is one pod, and so stays on one node.
+    """
+    whole = [pool for pool in pools if not pool.is_slice]
+    if request.nodes > 1 or request.tensor is not None or request.pipeline is not None or not whole:
+        return ""
+    for nodes in _MORE_NODES:
+        alike = [replace(pool, more_nodes=(pool.gpus_per_node,) * (nodes - 1)) for pool in whole]
+        attempts = [(pool, _try_pool(facts, pool, _on_nodes(request, pool, nodes), {}, {})) for pool in alike]
+        fitting = [(pool, tried) for pool, tried in attempts if tried and tried[-1].fits]
+        if fitting:
+            pool, (*_, found) = min(fitting, key=_cost)
+            shape = words.shape(found.tensor, found.pipeline)
+            return f"{shape} of {pool.product} over {nodes} nodes, where one replica may span them"
+    return ""
+
+
+def _on_nodes(request: Request, pool: GpuPool, nodes: int) -> Request:
+    """Ask for more GPUs than one node has."""
+    return replace(request, nodes=nodes, least_gpus=max(request.least_gpus, pool.gpus_per_node + 1))

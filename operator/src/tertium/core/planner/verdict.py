@@ -73,8 +73,6 @@ class Verdict:
     max_num_seqs: int = 0
     longest_context: int = 0
     """Tokens that would fit, margin included; 0: none."""
-    most_sequences: int = 0
-    """Sequences that would find a state in a recurrent model; 0: nothing bounds them."""
     flags: tuple[str, ...] = ()
     gave_up: tuple[str, ...] = ()
     """What the search gave up so that it fits, in words."""

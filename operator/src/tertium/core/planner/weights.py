@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from tertium.core.planner.releases import MXFP4_ALIGNMENT
 from tertium.core.planner.tensors import Layers, TensorGroup
 
 
@@ -56,8 +55,9 @@ class Layout:
     halved: bool
     """Weights are stored in FP32, and the engine loads them in 16 bits."""
     encoder_heads: int
+    hidden: int
     expert_width: int
-    """Width of an expert where MXFP4 rounds it up per rank; 0: it is not rounded."""
+    """Width of an expert where its weights are padded, as MXFP4 is; 0: they are not."""
 
 
 _LAYER: Final = re.compile(r"(?:^|\.)(?:layers|h|blocks|block|layer)\.\{\}\.")
@@ -88,14 +88,33 @@ def is_head(group: TensorGroup) -> bool:
     return not group.layers and _HEAD.search(group.pattern) is not None
 
 
-def stage_bytes(parts: Sequence[Part], layout: Layout, tensor: int, pipeline: int) -> tuple[int, ...]:
-    """Return the bytes of one rank of every stage."""
+def stage_bytes(
+    parts: Sequence[Part], layout: Layout, tensor: int, pipeline: int, *, hopper: bool = False
+) -> tuple[int, ...]:
+    """Return the bytes of one rank of every stage. `hopper`: whether its GPUs are of that generation."""
     ends = stage_ends(layout.layers, pipeline)
     starts = (0, *ends[:-1])
+    shares = {split: _share_millionths(split, layout, tensor, hopper=hopper) for split in Split}
     return tuple(
-        sum(_of_rank(part, layout, tensor, first, end) for part in parts)
+        sum(_of_rank(part, layout, shares[part.split], first, end) for part in parts)
         for first, end in zip(starts, ends, strict=True)
     )
+
+
+def padded_millionths(hidden: int, width: int, *, hopper: bool) -> int:
+    """Return what MXFP4 experts of this width take on a rank, in millionths of what they hold.
+
+    On most GPUs the width is rounded up to 128 and the input to 256. On Hopper the rows of a matrix are
+    rounded up to 256 and its columns to 128, each matrix for itself. Sources: vLLM 0.32,
+    `mxfp4_round_up_hidden_size_and_intermediate_size`; Triton, `layout_details/hopper_value.py`. Logs of
+    gpt-oss-120b: 65.97 GiB by the first rule and 17.22 at 4 ranks, 64.38 by the second.
+    """
+    if not hopper:
+        return -(-1_000_000 * _up(width, 128) * _up(hidden, 256) // (width * hidden))
+    even = _up(width, 64)
+    gate_and_up = _up(2 * even, 256) * _up(hidden, 128)
+    down = _up(hidden, 256) * _up(even, 128)
+    return -(-1_000_000 * (gate_and_up + down) // (3 * width * hidden))
 
 
 def stage_ends(layers: int, pipeline: int) -> tuple[int, ...]:
@@ -156,7 +175,7 @@ def _below(layers: Layers, end: int) -> Layers:
     return tuple((first, min(last, end - 1)) for first, last in layers if first < end)
 
 
-def _of_rank(part: Part, layout: Layout, tensor: int, first: int, end: int) -> int:
+def _of_rank(part: Part, layout: Layout, share_millionths: int, first: int, end: int) -> int:
     if part.layers:
         count = sum(max(0, min(last + 1, end) - max(start, first)) for start, last in part.layers)
     else:
@@ -169,10 +188,14 @@ def _of_rank(part: Part, layout: Layout, tensor: int, first: int, end: int) -> i
         }[part.stage]
     if not count:
         return 0
-    return part.size_bytes * count * _share_millionths(part.split, layout, tensor) // 1_000_000
+    return part.size_bytes * count * share_millionths // 1_000_000
 
 
-def _share_millionths(split: Split, layout: Layout, tensor: int) -> int:
+def _up(size: int, step: int) -> int:
+    return -(-size // step) * step
+
+
+def _share_millionths(split: Split, layout: Layout, tensor: int, *, hopper: bool) -> int:
     """Share of a rank in millionths, rounded up."""
     match split:
         case Split.REPLICATED:
@@ -183,7 +206,6 @@ def _share_millionths(split: Split, layout: Layout, tensor: int) -> int:
             return 1_000_000
         case Split.EXPERT if layout.expert_width:
             width = -(-layout.expert_width // tensor)
-            rounded = -(-width // MXFP4_ALIGNMENT) * MXFP4_ALIGNMENT
-            return -(-1_000_000 * rounded // layout.expert_width)
+            return -(-padded_millionths(layout.hidden, width, hopper=hopper) * width // layout.expert_width)
         case _:
             return -(-1_000_000 // tensor)

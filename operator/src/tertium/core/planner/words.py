@@ -22,13 +22,13 @@ def headroom(memory: Memory, unverified: str) -> str:
     return f"{left}; {unverified}" if unverified else left
 
 
-def with_remedies(verdict: Verdict, more_gpus: int | None, context_tokens: int) -> Verdict:
-    """Add to a verdict what would fit: more GPUs, a shorter context, fewer sequences."""
+def with_remedies(verdict: Verdict, *, more_gpus: int | None, sequences: int, context_tokens: int) -> Verdict:
+    """Add to a verdict what would fit: more GPUs, fewer sequences (0: none), a shorter context."""
     options = []
     if more_gpus is not None:
         options.append(f"needs {gpus(more_gpus, 'more ')}")
-    if 0 < verdict.most_sequences < verdict.max_num_seqs:
-        options.append(f"maxNumSeqs ≤ {verdict.most_sequences:,}")
+    if sequences:
+        options.append(f"maxNumSeqs ≤ {sequences:,}")
     if KV_BLOCK_TOKENS <= verdict.longest_context < context_tokens:
         options.append(f"contextTokens ≤ {verdict.longest_context:,}")
     if not options:
