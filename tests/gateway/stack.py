@@ -111,7 +111,7 @@ class Stack:
 
     async def start_engine(self, *, healthy: bool = True) -> Engine:
         """Start an engine on an address of its own."""
-        engine = Engine(next(_addresses), self.layout.engine_port)
+        engine = Engine(an_address(), self.layout.engine_port)
         engine.healthy = healthy
         await engine.start()
         self.engines.append(engine)
@@ -188,6 +188,11 @@ async def running_envoy(directory: Path) -> AsyncIterator[None]:
         finally:
             process.terminate()
             await process.wait()
+
+
+def an_address() -> str:
+    """A loopback address that nobody had before."""
+    return next(_addresses)
 
 
 def free_ports(count: int) -> list[int]:
