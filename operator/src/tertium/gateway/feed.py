@@ -45,8 +45,9 @@ class Feed:
     refused: dict[str, str] = field(default_factory=dict)
     """Versions that Envoy did not take. They are not sent again before they are forgotten here."""
     subscribed: bool = False
+    empty_handed: bool = False
+    """Whether Envoy held nothing when it began to ask."""
     _names: set[str] = field(default_factory=set)
-    _answered: bool = False
     _count: int = 0
 
     def take(self, request: DeltaDiscoveryRequest) -> str:
@@ -54,7 +55,7 @@ class Feed:
         if not self.subscribed:
             self.subscribed = True
             self.held = dict(request.initial_resource_versions)
-            self._answered = bool(self.held)
+            self.empty_handed = not self.held
             self._names = set(request.resource_names_subscribe) or {_EVERYTHING}
         else:
             for name in request.resource_names_subscribe:
@@ -87,9 +88,9 @@ class Feed:
         }
         removed = [name for name in self.held if name not in offers and name not in keep]
         # Who holds nothing and wants everything waits for an answer, and be it that there is nothing.
-        if not changed and not removed and (self._answered or _EVERYTHING not in self._names):
+        awaited = self.empty_handed and self._count == 0 and _EVERYTHING in self._names
+        if not changed and not removed and not awaited:
             return None
-        self._answered = True
         self._count += 1
         self.sent = {**changed, **dict.fromkeys(removed, "")}
         response = DeltaDiscoveryResponse(type_url=self.kind, nonce=self._nonce)
