@@ -50,6 +50,8 @@ class Stream:
     )
     stirred: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when there may be something to send."""
+    offered: tuple[object, Offer] | None = None
+    """The routes that were offered last, and what they were made for."""
     _routes: dict[str, Routes] = field(default_factory=dict)
     """What the routes lead to that were offered, by version."""
 
@@ -58,7 +60,6 @@ class Stream:
         """The routes that Envoy has confirmed; None when it has none, or those of another process."""
         return self._routes.get(self.feeds[ROUTING].held.get(ROUTES, ""))
 
-    @property
     def in_use(self) -> Container[str]:
         """The clusters that routes lead to which Envoy has, or may have by now."""
         feed = self.feeds[ROUTING]
@@ -179,7 +180,7 @@ class Publisher:
             return
         responses = [
             clusters.due(self._clusters, keep=stream.in_use),
-            endpoints.due(self._endpoints, keep=endpoints.held),  # they go with their cluster
+            endpoints.due(self._endpoints, keep=lambda: endpoints.held),  # they go with their cluster
         ]
         # After a restart of ours Envoy tells one kind after the other what it holds.
         if clusters.subscribed and (endpoints.subscribed or not clusters.held):
@@ -231,12 +232,16 @@ class Publisher:
 
     def _offer_routes(self, stream: Stream, wanted: Routes) -> Offer:
         """Routes to those whose clusters Envoy has, also while it asks for the endpoints of one again."""
-        held = stream.feeds[ENDPOINTS].held
+        held, confirmed = stream.feeds[ENDPOINTS].held, stream.feeds[ROUTING].held.get(ROUTES)
+        made_for = (id(wanted), stream.feeds[ENDPOINTS].gained, confirmed)
+        if stream.offered is not None and stream.offered[0] == made_for:
+            return stream.offered[1]  # most often only endpoints have changed
         known = {target.key for target in (stream.routed or {}).values()}
-        ready = {name: to for name, to in wanted.items() if str(to.key) in held or to.key in known}
+        ready = {name: to for name, to in wanted.items() if to.key in known or str(to.key) in held}
         if self._routes is None or self._routes[0] != ready:
             self._routes = (ready, Offer.of(build_routes(ready)))
         offer = self._routes[1]
+        stream.offered = (made_for, offer)
         stream.note_routes(offer.version, ready)
         return offer
 
