@@ -130,6 +130,33 @@ def test_the_url_in_status_is_the_service_s(helm: Path, release: str, port: int,
     assert {"name": "TERTIUM_GATEWAY_URL", "value": url} in container["env"]
 
 
+def test_with_a_certificate_everything_speaks_tls(helm: Path) -> None:
+    objects = render(helm, "gateway.tls.secretName=cert")
+    (port,) = objects["Service", "tertium-gateway"]["spec"]["ports"]
+    assert port == {"name": "https", "port": 443, "targetPort": "http", "appProtocol": "https"}
+    (operator,) = pod_of(objects, "operator")["containers"]
+    url = "https://tertium-gateway.tertium-system/v1"
+    assert {"name": "TERTIUM_GATEWAY_URL", "value": url} in operator["env"]
+    pod = pod_of(objects, "gateway")
+    assert {"name": "tls", "secret": {"secretName": "cert"}} in pod["volumes"]
+    (envoy,) = [container for container in pod["containers"] if container["name"] == "envoy"]
+    assert envoy["readinessProbe"]["httpGet"]["scheme"] == "HTTPS"
+    (mount,) = [mount for mount in envoy["volumeMounts"] if mount["name"] == "tls"]
+    for container in [*pod["containers"], *pod["initContainers"]]:
+        assert {"name": "TERTIUM_TLS_DIR", "value": mount["mountPath"]} in container["env"]
+
+
+def test_only_the_operator_and_scrapers_read_what_a_gateway_reports(helm: Path) -> None:
+    policy = ("NetworkPolicy", "tertium-gateway")
+    peer = "gateway.networkPolicy.scrapers[0].podSelector.matchLabels.app=prometheus"
+    callers, reports = render(helm, peer)[policy]["spec"]["ingress"]
+    assert callers == {"ports": [{"port": "http"}]}
+    operator, prometheus = reports["from"]
+    assert operator["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "operator"
+    assert prometheus == {"podSelector": {"matchLabels": {"app": "prometheus"}}}
+    assert policy not in render(helm, "gateway.networkPolicy.enabled=false")
+
+
 @pytest.mark.parametrize(
     ("setting", "words"),
     [

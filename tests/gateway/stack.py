@@ -57,6 +57,15 @@ class Stack:
     cluster: WatchedCluster = field(default_factory=WatchedCluster)
     engines: list[Engine] = field(default_factory=list)
     running: AsyncExitStack = field(default_factory=AsyncExitStack)
+    envoy: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    async def start_envoy(self) -> None:
+        """Start an Envoy that has nothing; it may not listen yet."""
+        await self.envoy.enter_async_context(running_envoy(Path(self.layout.directory)))
+
+    async def stop_envoy(self) -> None:
+        """Stop it."""
+        await self.envoy.aclose()
 
     async def start_activator(self) -> None:
         """Start an activator that knows nothing yet."""
@@ -111,7 +120,7 @@ class Stack:
 
     async def start_engine(self, *, healthy: bool = True) -> Engine:
         """Start an engine on an address of its own."""
-        engine = Engine(next(_addresses), self.layout.engine_port)
+        engine = Engine(an_address(), self.layout.engine_port)
         engine.healthy = healthy
         await engine.start()
         self.engines.append(engine)
@@ -152,14 +161,16 @@ async def running_stack(directory: Path, **more: Any) -> AsyncIterator[Stack]:
     )
     prepare(layout, "test")
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
-    async with aiohttp.ClientSession(connector=connector) as session, running_envoy(directory):
+    async with aiohttp.ClientSession(connector=connector) as session:
         stack = Stack(layout, session, report)
+        await stack.start_envoy()
         await stack.start_activator()
         await until(lambda: stack.gateway.publisher.configured, limit_seconds=20)
         try:
             yield stack
         finally:
             await stack.stop_activator()
+            await stack.stop_envoy()
             for one in stack.engines:
                 await one.stop()
 
@@ -170,7 +181,7 @@ async def running_envoy(directory: Path) -> AsyncIterator[None]:
     beside = Path(sys.executable).with_name("envoy")
     program = str(beside) if beside.exists() else shutil.which("envoy")
     assert program, "no `envoy` program: install requirements/gateway.txt"
-    with (directory / "envoy.log").open("wb") as log:
+    with (directory / "envoy.log").open("ab") as log:
         process = await asyncio.create_subprocess_exec(
             program,
             "--config-path",
@@ -188,6 +199,11 @@ async def running_envoy(directory: Path) -> AsyncIterator[None]:
         finally:
             process.terminate()
             await process.wait()
+
+
+def an_address() -> str:
+    """A loopback address that nobody had before."""
+    return next(_addresses)
 
 
 def free_ports(count: int) -> list[int]:

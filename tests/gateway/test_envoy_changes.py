@@ -6,11 +6,13 @@ import asyncio
 import itertools
 import json
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from tertium.api.meta import ObjectKey
 from tertium.kube.cluster import LLM_DEPLOYMENT, POD
+from tertium.render.envoy.layout import BACKUP_FILE
 from tests.gateway.parts import a_deployment, a_pod
 from tests.gateway.stack import Stack, until
 
@@ -77,6 +79,41 @@ async def test_a_restarted_activator_that_knows_nothing_yet_leaves_envoy_as_it_i
     await stack.add_replica(key, successor)
     await engine.stop()
     assert (await stack.ask(key.name)).json["by"] == successor.ip
+
+
+async def test_an_envoy_that_restarts_gets_everything_again(stack: Stack) -> None:
+    key = await stack.deploy()
+    engine = await stack.start_engine()
+    await stack.add_replica(key, engine)
+    await stack.stop_envoy()
+    await until(lambda: not stack.gateway.publisher.connected)
+    await stack.start_envoy()
+    await until(lambda: stack.gateway.publisher.configured)
+    assert (await stack.ask(key.name)).json["by"] == engine.ip
+
+
+async def test_when_all_restart_while_the_api_server_is_down_what_was_awake_is_served(stack: Stack) -> None:
+    key, asleep = await stack.deploy(), await stack.deploy()
+    engine = await stack.start_engine()
+    await stack.add_replica(key, engine)
+    backup = Path(stack.layout.path(BACKUP_FILE))
+    await until(lambda: engine.ip in text_of(backup))
+    await stack.stop_activator()
+    await stack.stop_envoy()
+    stack.cluster.answers.clear()
+    await stack.start_activator()
+    await stack.start_envoy()
+    await until(lambda: stack.gateway.publisher.configured)
+    assert (await stack.ask(key.name)).json["by"] == engine.ip
+    reply = await stack.ask(asleep.name)
+    assert (reply.status, reply.error["code"]) == (503, "gateway_starting")
+    stack.cluster.answers.set()
+    await until(lambda: stack.gateway.world.synced and stack.gateway.publisher.settled)
+    assert (await stack.ask(key.name)).json["by"] == engine.ip
+
+
+def text_of(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
 
 
 async def test_a_slow_caller_of_a_deployment_that_is_deleted_meanwhile_is_told_so(stack: Stack) -> None:

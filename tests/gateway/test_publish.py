@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, Delt
 from tertium.api.meta import ObjectKey
 from tertium.core.routing import Model, RoutingTable, build_table, parse_model
 from tertium.gateway.publish import CLUSTERS, ENDPOINTS, LINGER_SECONDS, ROUTING, Publisher
-from tertium.render.envoy.layout import ROUTES, Layout
+from tertium.render.envoy.layout import BACKUP_FILE, ROUTES, Layout
 from tests.gateway.parts import a_deployment
 
 A, B = (ObjectKey("team", name) for name in "ab")
@@ -88,8 +90,8 @@ class Envoy:
 
 
 @pytest.fixture
-def publisher() -> Publisher:
-    return Publisher(LAYOUT)
+def publisher(tmp_path: Path) -> Publisher:
+    return Publisher(replace(LAYOUT, directory=str(tmp_path)))
 
 
 async def test_before_anything_is_known_nothing_is_sent(publisher: Publisher) -> None:
@@ -279,3 +281,61 @@ async def test_a_kind_there_is_not_is_not_answered(
     await envoy._say("type.googleapis.com/envoy.config.listener.v3.Listener")
     assert [item.message for item in caplog.records] == ["Envoy asks for what there is not"]
     assert list(publisher.due(envoy.stream)) == []
+
+
+@pytest.mark.looptime
+async def test_without_the_api_server_an_envoy_that_has_nothing_gets_what_was_told_last(
+    tmp_path: Path,
+) -> None:
+    layout = replace(LAYOUT, directory=str(tmp_path))
+    first = Publisher(layout)
+    first.publish(table_of("a", "b"), {A: UP, B: ()})
+    await asyncio.sleep(2)
+    first.close()
+    second = Publisher(layout)
+    second.restore()
+    envoy = Envoy(second)
+    assert await envoy.start() == [
+        *("clusters +team/a +team/b", "endpoints +team/a +team/b"),
+        "routes +models",
+    ]
+    second.publish(table_of("a"), {A: MORE})
+    assert await envoy.confirm_all() == ["endpoints +team/a", "routes +models"]
+    assert envoy.names == {"a", "team/a"}
+
+
+@pytest.mark.looptime
+async def test_an_envoy_that_has_something_keeps_it_until_the_deployments_are_known(tmp_path: Path) -> None:
+    layout = replace(LAYOUT, directory=str(tmp_path))
+    first = Publisher(layout)
+    first.publish(table_of("a"), {A: UP})
+    await asyncio.sleep(2)
+    first.publish(table_of("a"), {A: MORE})
+    first.close()
+    envoy = Envoy(first)
+    await envoy.start()
+    second = Publisher(layout)
+    second.restore()
+    assert await Envoy(second, holds=envoy.held).start() == [], "what was kept is older"
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b'{"targets": 1}', b"\xff"])
+async def test_a_spoiled_backup_is_as_good_as_none(
+    tmp_path: Path, damage: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    layout = replace(LAYOUT, directory=str(tmp_path))
+    (tmp_path / BACKUP_FILE).write_bytes(damage)
+    publisher = Publisher(layout)
+    publisher.restore()
+    assert await Envoy(publisher).start() == []
+    assert [item.message for item in caplog.records] == ["what Envoy was told cannot be read"]
+
+
+@pytest.mark.looptime
+async def test_a_backup_that_cannot_be_written_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    publisher = Publisher(replace(LAYOUT, directory=str(tmp_path / "absent")))
+    publisher.publish(table_of("a"), {A: UP})
+    await asyncio.sleep(2)
+    assert [item.message for item in caplog.records] == ["what Envoy was told is not kept"]

@@ -52,6 +52,7 @@ class Gateway:
     @asynccontextmanager
     async def serving(self, *, report_host: str, report_port: int) -> AsyncIterator[asyncio.Task[None]]:
         """Serve both ports and follow the cluster; yields the task that ends only when something broke."""
+        self.publisher.restore()
         activator = activator_app(self.world, self.holds, self.publisher)
         report = report_app(self.world, self.holds, self.admin, self.publisher)
         async with (
@@ -67,6 +68,7 @@ class Gateway:
                 with suppress(asyncio.CancelledError):
                     await task
                 await self.holds.close()
+                self.publisher.close()
 
     async def _follow(self) -> None:
         async with asyncio.TaskGroup() as group:

@@ -7,7 +7,7 @@ what the resources say. One response is under way at a time; what changes meanwh
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -44,9 +44,12 @@ class Feed:
     """Versions in the response under way; a name that was withdrawn has an empty one."""
     refused: dict[str, str] = field(default_factory=dict)
     """Versions that Envoy did not take. They are not sent again before they are forgotten here."""
+    gained: int = 0
+    """How often Envoy has confirmed one that it did not hold before."""
     subscribed: bool = False
+    empty_handed: bool = False
+    """Whether Envoy held nothing when it began to ask."""
     _names: set[str] = field(default_factory=set)
-    _answered: bool = False
     _count: int = 0
 
     def take(self, request: DeltaDiscoveryRequest) -> str:
@@ -54,7 +57,7 @@ class Feed:
         if not self.subscribed:
             self.subscribed = True
             self.held = dict(request.initial_resource_versions)
-            self._answered = bool(self.held)
+            self.empty_handed = not self.held
             self._names = set(request.resource_names_subscribe) or {_EVERYTHING}
         else:
             for name in request.resource_names_subscribe:
@@ -73,10 +76,13 @@ class Feed:
             if not version:
                 self.held.pop(name, None)
             elif self._wants(name):
+                self.gained += name not in self.held
                 self.held[name] = version
         return ""
 
-    def due(self, offers: Mapping[str, Offer], *, keep: Container[str] = ()) -> DeltaDiscoveryResponse | None:
+    def due(
+        self, offers: Mapping[str, Offer], *, keep: Callable[[], Container[str]] = tuple
+    ) -> DeltaDiscoveryResponse | None:
         """Return what Envoy lacks of these, or None; what is in `keep` is not withdrawn yet."""
         if not self.subscribed or self.sent is not None:
             return None
@@ -85,11 +91,14 @@ class Feed:
             for name in (offers if _EVERYTHING in self._names else self._names & offers.keys())
             if self.held.get(name) != offers[name].version and self.refused.get(name) != offers[name].version
         }
-        removed = [name for name in self.held if name not in offers and name not in keep]
+        removed = [name for name in self.held if name not in offers]
+        if removed:
+            kept = keep()
+            removed = [name for name in removed if name not in kept]
         # Who holds nothing and wants everything waits for an answer, and be it that there is nothing.
-        if not changed and not removed and (self._answered or _EVERYTHING not in self._names):
+        awaited = self.empty_handed and self._count == 0 and _EVERYTHING in self._names
+        if not changed and not removed and not awaited:
             return None
-        self._answered = True
         self._count += 1
         self.sent = {**changed, **dict.fromkeys(removed, "")}
         response = DeltaDiscoveryResponse(type_url=self.kind, nonce=self._nonce)

@@ -15,16 +15,18 @@ import asyncio
 import logging
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, TypeAlias
 
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 
 from tertium.api.meta import ObjectKey
 from tertium.core.routing import RoutingTable, Target
+from tertium.gateway.backup import Told, load, store
 from tertium.gateway.feed import Feed, Offer
 from tertium.render.envoy.clusters import build_cluster
 from tertium.render.envoy.endpoints import build_endpoints
-from tertium.render.envoy.layout import ROUTES, TYPES, Layout
+from tertium.render.envoy.layout import BACKUP_FILE, ROUTES, TYPES, Layout
 from tertium.render.envoy.routes import build_routes
 
 CLUSTERS: Final = f"{TYPES}.config.cluster.v3.Cluster"
@@ -32,6 +34,7 @@ ENDPOINTS: Final = f"{TYPES}.config.endpoint.v3.ClusterLoadAssignment"
 ROUTING: Final = f"{TYPES}.config.route.v3.RouteConfiguration"
 Routes: TypeAlias = Mapping[str, Target]
 LINGER_SECONDS: Final = 60.0
+_STORE_SECONDS: Final = 1.0
 _REST_SECONDS: Final = 5.0
 """What Envoy refused is offered again after so long."""
 
@@ -47,6 +50,8 @@ class Stream:
     )
     stirred: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when there may be something to send."""
+    offered: tuple[object, Offer] | None = None
+    """The routes that were offered last, and what they were made for."""
     _routes: dict[str, Routes] = field(default_factory=dict)
     """What the routes lead to that were offered, by version."""
 
@@ -55,7 +60,6 @@ class Stream:
         """The routes that Envoy has confirmed; None when it has none, or those of another process."""
         return self._routes.get(self.feeds[ROUTING].held.get(ROUTES, ""))
 
-    @property
     def in_use(self) -> Container[str]:
         """The clusters that routes lead to which Envoy has, or may have by now."""
         feed = self.feeds[ROUTING]
@@ -77,28 +81,59 @@ class Publisher:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
+        self._backup = Path(layout.path(BACKUP_FILE))
+        self._storing: asyncio.TimerHandle | None = None
+        self._restored = False
         self._table: RoutingTable | None = None
+        self._targets: Routes | None = None
         self._clusters: dict[str, Offer] = {}
         self._endpoints: dict[str, Offer] = {}
         self._addresses: dict[ObjectKey, tuple[str, ...]] = {}
+        self._leaving: set[ObjectKey] = set()
         self._routes: tuple[Routes, Offer] | None = None
         self._stream: Stream | None = None
         self._confirmed = asyncio.Condition()
 
     def publish(self, table: RoutingTable, addresses: Mapping[ObjectKey, tuple[str, ...]]) -> None:
         """Want this table, and these addresses of the deployments that are new or have changed."""
+        loop = asyncio.get_running_loop()
         if table is not self._table:
-            gone = (self._table or table).models.keys() - table.models.keys()
-            self._table = table
-            for key in gone:
+            self._table, self._targets, self._restored = table, table.targets(), False
+            for key in self._addresses.keys() - table.models.keys() - self._leaving:
+                self._leaving.add(key)
                 self._put_endpoints(key, ())
-                asyncio.get_running_loop().call_later(LINGER_SECONDS, self._withdraw, key)
+                loop.call_later(LINGER_SECONDS, self._withdraw, key)
         for key, listed in addresses.items():
             if key in table.models:
-                cluster = build_cluster(key, by_prefix=table.models[key].prefix_characters > 0)
-                self._clusters[str(key)] = Offer.of(cluster)
+                self._leaving.discard(key)
+                self._put_cluster(key, table.models[key].prefix_characters)
                 self._put_endpoints(key, listed)
+        if self._storing is None:
+            self._storing = loop.call_later(_STORE_SECONDS, self._store)
         self._stir()
+
+    def restore(self) -> None:
+        """Until the deployments are known, tell an Envoy that has nothing what was told last in this pod."""
+        told = load(self._backup)
+        if told is None or self._targets is not None:
+            return
+        self._targets, self._restored = told.targets, True
+        for target in told.targets.values():
+            self._put_cluster(target.key, target.prefix_characters)
+            self._put_endpoints(target.key, told.addresses.get(target.key, ()))
+
+    def close(self) -> None:
+        """Stop what is scheduled."""
+        if self._storing is not None:
+            self._storing.cancel()
+
+    def _store(self) -> None:
+        self._storing = None
+        if self._targets is not None:
+            store(Told(targets=self._targets, addresses=self._addresses), self._backup)
+
+    def _put_cluster(self, key: ObjectKey, prefix_characters: int) -> None:
+        self._clusters[str(key)] = Offer.of(build_cluster(key, by_prefix=prefix_characters > 0))
 
     def _put_endpoints(self, key: ObjectKey, addresses: tuple[str, ...]) -> None:
         if self._addresses.get(key) != addresses:
@@ -106,7 +141,8 @@ class Publisher:
             self._endpoints[str(key)] = Offer.of(build_endpoints(key, addresses, self._layout))
 
     def _withdraw(self, key: ObjectKey) -> None:
-        if self._table is not None and key not in self._table.models and key in self._addresses:
+        if key in self._leaving:
+            self._leaving.remove(key)
             del self._addresses[key], self._clusters[str(key)], self._endpoints[str(key)]
             self._stir()
 
@@ -138,17 +174,17 @@ class Publisher:
             self._confirmed.notify_all()
 
     def due(self, stream: Stream) -> Iterator[DeltaDiscoveryResponse]:
-        """Return what is to be sent now. Before anything is known, Envoy keeps what it has."""
-        if self._table is None:
-            return
+        """Return what is to be sent now. Before the deployments are known, Envoy keeps what it has."""
         clusters, endpoints, routing = (stream.feeds[kind] for kind in (CLUSTERS, ENDPOINTS, ROUTING))
+        if self._targets is None or (self._restored and not clusters.empty_handed):
+            return
         responses = [
             clusters.due(self._clusters, keep=stream.in_use),
-            endpoints.due(self._endpoints, keep=endpoints.held),  # they go with their cluster
+            endpoints.due(self._endpoints, keep=lambda: endpoints.held),  # they go with their cluster
         ]
         # After a restart of ours Envoy tells one kind after the other what it holds.
         if clusters.subscribed and (endpoints.subscribed or not clusters.held):
-            responses.append(routing.due({ROUTES: self._offer_routes(stream, self._table)}))
+            responses.append(routing.due({ROUTES: self._offer_routes(stream, self._targets)}))
         yield from (response for response in responses if response is not None)
 
     async def has_endpoints(self, key: ObjectKey, *, limit_seconds: float) -> bool:
@@ -186,7 +222,7 @@ class Publisher:
         return (
             stream is not None
             and (routed := stream.routed) is not None
-            and routed == (self._table or RoutingTable()).targets()
+            and routed == self._targets
             and all(self._taken(stream, key) for key in self._addresses)
         )
 
@@ -194,15 +230,18 @@ class Publisher:
         offer = self._endpoints.get(str(key))
         return offer is not None and stream.feeds[ENDPOINTS].held.get(str(key)) == offer.version
 
-    def _offer_routes(self, stream: Stream, table: RoutingTable) -> Offer:
+    def _offer_routes(self, stream: Stream, wanted: Routes) -> Offer:
         """Routes to those whose clusters Envoy has, also while it asks for the endpoints of one again."""
-        held = stream.feeds[ENDPOINTS].held
+        held, confirmed = stream.feeds[ENDPOINTS].held, stream.feeds[ROUTING].held.get(ROUTES)
+        made_for = (id(wanted), stream.feeds[ENDPOINTS].gained, confirmed)
+        if stream.offered is not None and stream.offered[0] == made_for:
+            return stream.offered[1]  # most often only endpoints have changed
         known = {target.key for target in (stream.routed or {}).values()}
-        targets = table.targets().items()
-        ready = {name: to for name, to in targets if str(to.key) in held or to.key in known}
+        ready = {name: to for name, to in wanted.items() if to.key in known or str(to.key) in held}
         if self._routes is None or self._routes[0] != ready:
             self._routes = (ready, Offer.of(build_routes(ready)))
         offer = self._routes[1]
+        stream.offered = (made_for, offer)
         stream.note_routes(offer.version, ready)
         return offer
 

@@ -101,6 +101,22 @@ def _upstream_http(idle_timeout: str) -> Resource:
     }
 
 
+# A replica whose node has gone costs each request it is given a second until the cluster notices: the first
+# failure to connect gives it a rest. Never the last one: what is with that is for the activator to find out.
+_OUTLIERS: Final[Resource] = {
+    "split_external_local_origin_errors": True,
+    "consecutive_local_origin_failure": 1,
+    "enforcing_consecutive_local_origin_failure": 100,
+    "enforcing_consecutive_5xx": 0,
+    "enforcing_consecutive_gateway_failure": 0,
+    "enforcing_success_rate": 0,
+    "enforcing_local_origin_success_rate": 0,
+    "max_ejection_percent": 50,
+    "interval": "1s",
+    "base_ejection_time": "5s",
+}
+
+
 def _model_cluster(balancing: Resource) -> Cluster:
     resource = {
         "type": "EDS",
@@ -109,7 +125,11 @@ def _model_cluster(balancing: Resource) -> Cluster:
         "track_cluster_stats": {"per_endpoint_stats": True},  # which replica has the fewest streams to lose
         "ignore_health_on_host_removal": True,  # a removed replica leaves at once; its streams finish
         "close_connections_on_host_health_failure": False,
-        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        "outlier_detection": _OUTLIERS,
+        "common_lb_config": {
+            "healthy_panic_threshold": {"value": 0},
+            "update_merge_window": "0s",  # a replica that is given a rest gets it now, not in a second
+        },
         "circuit_breakers": _limits(_MOST_REQUESTS),
         # Below the five seconds after which the engine's server closes idle connections: else a request
         # meets a connection that is just being closed.

@@ -37,6 +37,7 @@ LONGEST_STREAM: Final = "3900s"
 
 BOOTSTRAP_FILE: Final = "bootstrap.json"
 CERTIFICATE_FILE: Final = "certificate.json"
+BACKUP_FILE: Final = "told.json"
 SOCKET_FILE: Final = "discovery.sock"
 
 

@@ -99,7 +99,8 @@ _MODEL_ROUTE: Final = message(
 )
 
 _RETRY: Final[Resource] = {
-    "retry_on": "connect-failure,refused-stream,reset-before-request,retriable-headers",
+    # `reset` is a replica that ended before the first byte of its answer; after that nothing is tried again.
+    "retry_on": "connect-failure,refused-stream,reset,retriable-headers",
     "retriable_headers": [{"name": RELEASE_HEADER, "string_match": {"exact": RELEASE_VALUE}}],
     "num_retries": 5,
     "retry_back_off": {"base_interval": "0.005s", "max_interval": "0.1s"},
