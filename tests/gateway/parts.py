@@ -132,6 +132,8 @@ class Engine:
         self.healthy = False
         self.requests: list[dict[str, str]] = []
         self.go_on = asyncio.Event()
+        self.says: tuple[str, tuple[bytes, ...]] | None = None
+        """Content type and pieces of every answer, where a test is about them."""
         app = web.Application(client_max_size=2**26)
         app.router.add_get("/health", self._health)
         app.router.add_post("/v1/{path:.*}", self._answer)
@@ -153,6 +155,8 @@ class Engine:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         self.requests.append(dict(request.headers))
+        if self.says is not None:
+            return await self._say(request, *self.says)
         if not body.get("stream"):
             return web.json_response({"by": self.ip, "model": body["model"], "path": request.path})
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
@@ -160,4 +164,12 @@ class Engine:
         await response.write(b'data: {"n": 1}\n\n')
         await self.go_on.wait()
         await response.write(b'data: {"n": 2}\n\ndata: [DONE]\n\n')
+        return response
+
+    async def _say(self, request: web.Request, kind: str, pieces: tuple[bytes, ...]) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": kind})
+        await response.prepare(request)
+        for piece in pieces:
+            await response.write(piece)
+            await asyncio.sleep(0.01)  # so that each arrives by itself
         return response

@@ -23,6 +23,7 @@ from tertium.core.policy import Policy
 from tertium.core.rollout import Course, engine_goals, rollout_status, wanted_revision
 from tertium.core.scaling import Case, decide_scale
 from tertium.core.starts import judge_starts
+from tertium.core.tokens import seconds_until_written
 
 START_FAILED: Final = "the last start failed; its GPUs are free until the next try"
 
@@ -54,7 +55,12 @@ def decide(owner: Owner, observed: Observed, policy: Policy, now: datetime) -> P
     )
     expiry = expiry_of(owner, observed, wanted=scale.replicas, now=now)
     asks = (scale.requeue_after, placed.requeue_after, expiry.requeue_after, course.rest_left or None)
-    more = (_inspection_retry(observed, step, policy, now), _start_timeout(owner, observed, now))
+    counting = seconds_until_written(owner.identity.status.usage, observed.tally, now)
+    more = (
+        _inspection_retry(observed, step, policy, now),
+        _start_timeout(owner, observed, now),
+        counting or None,
+    )
     return Plan(
         sizing=placed.sizing,
         scale=scale,

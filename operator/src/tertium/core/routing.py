@@ -24,6 +24,7 @@ class Model:
 
     key: ObjectKey
     created: datetime
+    uid: str = ""
     short_name: str
     hold_seconds: int
     max_pending: int
@@ -88,6 +89,7 @@ def parse_model(manifest: Manifest) -> Model | str | None:
     return Model(
         key=key,
         created=parse_time(created) if created else datetime.max.replace(tzinfo=UTC),
+        uid=manifest["metadata"].get("uid", ""),
         short_name=names.model_names(key, spec.model.served_name)[0],
         hold_seconds=spec.cold_start.hold_seconds,
         max_pending=spec.cold_start.max_pending,

@@ -24,6 +24,7 @@ from tertium.api.v1alpha1.spec import (
 )
 from tertium.api.v1alpha1.status import (
     ColdStartStatus,
+    CountedGateway,
     LLMDeploymentStatus,
     MemoryPlan,
     OpenReplica,
@@ -52,6 +53,7 @@ __all__ = [
     "Capacity",
     "ColdStart",
     "ColdStartStatus",
+    "CountedGateway",
     "Engine",
     "EnvVar",
     "LLMDeployment",

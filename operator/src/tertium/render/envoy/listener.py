@@ -19,6 +19,7 @@ from tertium.render.envoy.layout import (
 )
 from tertium.render.envoy.replies import build_local_replies
 from tertium.render.envoy.routes import BODY_NOT_JSON, MODEL_MISSING
+from tertium.render.envoy.usage import usage_filter, usage_log
 
 _HTTP: Final = f"{TYPES}.extensions.filters.http"
 JSON_CONTENT_TYPE: Final = r"(?i)\s*application/json\s*(;.*)?"
@@ -65,8 +66,8 @@ def _http(layout: Layout) -> Resource:
             "config_source": {"path_config_source": {"path": layout.path(RDS_FILE)}},
         },
         "local_reply_config": build_local_replies(),
-        "access_log": [_access_log()],
-        "http_filters": [_health(), _read_model(), _router()],
+        "access_log": [_access_log(), usage_log()],
+        "http_filters": [_health(), _read_model(), usage_filter(), _router()],
     }
 
 

@@ -23,6 +23,7 @@ from tertium.render.envoy.layout import (
     TYPES,
     Resource,
 )
+from tertium.render.envoy.usage import ROUTE_KEY
 
 MODEL_MISSING: Final = "model_missing"
 BODY_NOT_JSON: Final = "body_not_json"
@@ -35,7 +36,7 @@ _SAFE_NAME: Final = "[!-~]+"
 
 def build_routes(table: RoutingTable) -> Resource:
     """Return the route configuration: a route for each name of a model, then what leads to none."""
-    models = [_model_route(name, key) for name, key in sorted(table.routes.items())]
+    models = [_model_route(name, key, table.models[key].uid) for name, key in sorted(table.routes.items())]
     return {
         "@type": f"{TYPES}.config.route.v3.RouteConfiguration",
         "name": ROUTES,
@@ -51,11 +52,12 @@ def build_routes(table: RoutingTable) -> Resource:
     }
 
 
-def _model_route(name: str, key: ObjectKey) -> Resource:
+def _model_route(name: str, key: ObjectKey, uid: str) -> Resource:
     return {
         "name": str(key),
         "match": {"prefix": "/v1/", "headers": [_POST], "dynamic_metadata": [_metadata("model", name)]},
         "request_headers_to_add": [_set(DEPLOYMENT_HEADER, str(key))],
+        "metadata": {"filter_metadata": {METADATA: {ROUTE_KEY: f"{key}|{uid}"}}},
         "route": {
             "cluster": str(key),
             "timeout": "0s",
