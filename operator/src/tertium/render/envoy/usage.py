@@ -4,10 +4,13 @@ A script looks for the object `usage` in the bytes that pass by, whole answers a
 none of them. A quotation mark inside a JSON text is always escaped, so `"usage":{` is the key and never
 something the model wrote. Of several, the last counts: streams repeat them with growing numbers.
 
-| API                                 | where `usage` stands                              |
-| chat, completions, embeddings, rerank | in the answer; in a stream's end, if asked for     |
-| responses                           | in the answer; in a stream's `response.completed` |
-| messages                            | in the answer; in `message_start`, `message_delta` |
+| API                                   | where `usage` stands                              |
+| chat, completions, embeddings, rerank | in the answer; in a stream's end, if asked for    |
+| responses                             | in the answer; in a stream's `response.completed` |
+| messages                              | in the answer; in `message_start`, `message_delta` |
+
+A stream whose caller did not ask for `stream_options.include_usage` tells nothing. It is not made to: the
+chunk that tells it has no choices, and callers that take the first of every chunk would fail.
 """
 
 from __future__ import annotations
@@ -24,8 +27,6 @@ ROUTE_KEY: Final = "deployment"
 """Key of the route's metadata that says whose tokens these are."""
 KEY_HEADER: Final = "x-tertium-key"
 """Whose verified API key it was; only Envoy sets it."""
-RELAYED_HEADER: Final = "x-tertium-relayed"
-"""On an answer that the activator passes on: it was counted where Envoy got it from the engine."""
 
 _NAMESPACE: Final = f"{METADATA}.usage"
 _COUNTS: Final = "counts"
@@ -48,12 +49,7 @@ local function note(handle, prompt, completion)
 end
 
 function envoy_on_response(handle)
-  local headers = handle:headers()
-  if headers:get("{RELAYED_HEADER}") then
-    headers:remove("{RELAYED_HEADER}")
-    return
-  end
-  if headers:get(":status"):sub(1, 1) ~= "2" then return end
+  if handle:headers():get(":status"):sub(1, 1) ~= "2" then return end
   note(handle)
   local prompt, completion
   local rest = ""
