@@ -91,6 +91,9 @@ class WatchedCluster:
     def __init__(self) -> None:
         self._objects: dict[str, dict[ObjectKey, Manifest]] = {LLM_DEPLOYMENT.kind: {}, POD.kind: {}}
         self._queues: dict[str, list[asyncio.Queue[WatchEvent]]] = {LLM_DEPLOYMENT.kind: [], POD.kind: []}
+        self.answers = asyncio.Event()
+        """While it is cleared, a new watch gets nothing: the API server is down."""
+        self.answers.set()
         self.renewals: list[ObjectKey] = []
         self.fault: TertiumError | None = None
 
@@ -108,6 +111,7 @@ class WatchedCluster:
 
     async def watch(self, kind: Kind, *, labels: str = "") -> AsyncIterator[WatchEvent]:
         """List, then follow."""
+        await self.answers.wait()
         queue: asyncio.Queue[WatchEvent] = asyncio.Queue()
         self._queues[kind.kind].append(queue)
         for manifest in list(self._objects[kind.kind].values()):

@@ -10,7 +10,7 @@ import shutil
 import socket
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -18,9 +18,8 @@ from typing import Any, cast
 import aiohttp
 
 from tertium.api.meta import ObjectKey
-from tertium.core.errors import Retryable
 from tertium.gateway.app import Gateway
-from tertium.gateway.publish import prepare
+from tertium.gateway.prepare import prepare
 from tertium.kube.cluster import LLM_DEPLOYMENT, POD, Cluster
 from tertium.render.envoy.layout import BOOTSTRAP_FILE, Layout
 from tests.gateway.parts import Engine, WatchedCluster, a_deployment, a_pod
@@ -53,11 +52,24 @@ class Stack:
     """Handles of the running parts."""
 
     layout: Layout
-    cluster: WatchedCluster
-    gateway: Gateway
     session: aiohttp.ClientSession
     report_port: int
+    cluster: WatchedCluster = field(default_factory=WatchedCluster)
     engines: list[Engine] = field(default_factory=list)
+    running: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    async def start_activator(self) -> None:
+        """Start an activator that knows nothing yet."""
+        self.gateway = Gateway(
+            layout=self.layout, cluster=cast(Cluster, self.cluster), session=self.session, holder="test"
+        )
+        await self.running.enter_async_context(
+            self.gateway.serving(report_host="127.0.0.1", report_port=self.report_port)
+        )
+
+    async def stop_activator(self) -> None:
+        """Stop it; Envoy goes on."""
+        await self.running.aclose()
 
     @property
     def url(self) -> str:
@@ -89,14 +101,13 @@ class Stack:
         manifest = a_deployment(next(_names), **spec)
         self.cluster.put(LLM_DEPLOYMENT, manifest)
         key = ObjectKey.of(manifest)
-        await until(lambda: str(key) in (self.gateway.publisher.routes or {}))
+        await until(lambda: key in self.gateway.world.table.models)
         await self.settled()
         return key
 
     async def settled(self) -> None:
         """Wait until Envoy has taken all that was published."""
-        for stat, version in dict(self.gateway.publisher.versions).items():
-            assert await self.gateway.admin.has_taken(stat, version, limit_seconds=5), stat
+        await until(lambda: self.gateway.publisher.settled)
 
     async def start_engine(self, *, healthy: bool = True) -> Engine:
         """Start an engine on an address of its own."""
@@ -139,28 +150,17 @@ async def running_stack(directory: Path) -> AsyncIterator[Stack]:
         engine_port=engine,
     )
     prepare(layout, "test")
-    cluster = WatchedCluster()
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
-    async with (
-        aiohttp.ClientSession(connector=connector) as session,
-        running_envoy(directory),
-    ):
-        gateway = Gateway(layout=layout, cluster=cast(Cluster, cluster), session=session, holder="test")
-        async with gateway.serving(report_host="127.0.0.1", report_port=report):
-            stack = Stack(layout, cluster, gateway, session, report)
-            await _ready(gateway)
+    async with aiohttp.ClientSession(connector=connector) as session, running_envoy(directory):
+        stack = Stack(layout, session, report)
+        await stack.start_activator()
+        await until(lambda: stack.gateway.publisher.configured, limit_seconds=20)
+        try:
             yield stack
+        finally:
+            await stack.stop_activator()
             for one in stack.engines:
                 await one.stop()
-
-
-async def _ready(gateway: Gateway) -> None:
-    async with asyncio.timeout(20):
-        while True:
-            with suppress(Retryable):
-                if await gateway.configured():
-                    return
-            await asyncio.sleep(0.02)
 
 
 @asynccontextmanager

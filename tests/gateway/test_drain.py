@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from pathlib import Path
 from typing import cast
 
-import aiohttp
 import pytest
 
 from tertium.core.errors import Retryable
 from tertium.gateway.drain import drain_envoy, outlast_envoy
-from tertium.gateway.envoy_admin import CDS_VERSION, EnvoyAdmin
-from tertium.gateway.publish import prepare
-from tertium.render.envoy.layout import Layout
-from tests.gateway.stack import free_ports, running_envoy, running_stack, until
-
-EMPTY_VERSION = hashlib.sha256(b"[]").hexdigest()[:16]
+from tertium.gateway.envoy_admin import EnvoyAdmin
+from tests.gateway.stack import running_stack, until
 
 
 class Admin:
@@ -98,16 +92,11 @@ async def test_a_draining_pod_leaves_its_service_and_finishes_its_stream(tmp_pat
 
 
 async def test_an_envoy_without_its_activator_says_so_in_openais_shape(tmp_path: Path) -> None:
-    listen, admin_port, activator = free_ports(3)
-    layout = Layout(
-        directory=str(tmp_path), listen_port=listen, admin_port=admin_port, activator_port=activator
+    async with running_stack(tmp_path) as stack:
+        await stack.stop_activator()
+        reply = await stack.send("", method="GET", path="/v1/models")
+    assert (reply.status, reply.headers["retry-after"]) == (503, "2")
+    assert (reply.error["type"], reply.error["code"]) == ("server_error", "upstream_unavailable")
+    assert reply.error["message"].startswith(
+        "The model could not be reached just now: upstream connect error"
     )
-    prepare(layout, "test")
-    async with aiohttp.ClientSession() as session, running_envoy(tmp_path):
-        admin = EnvoyAdmin(session, admin_port)
-        assert await admin.has_taken(CDS_VERSION, EMPTY_VERSION, limit_seconds=10)
-        async with session.get(f"http://127.0.0.1:{listen}/v1/models") as answer:
-            error = (await answer.json())["error"]
-            assert (answer.status, answer.headers["Retry-After"]) == (503, "2")
-    assert (error["type"], error["code"]) == ("server_error", "upstream_unavailable")
-    assert error["message"].startswith("The model could not be reached just now: upstream connect error")

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tertium.kube.cluster import LLM_DEPLOYMENT, POD
-from tertium.render.envoy.layout import CDS_FILE, RDS_FILE, eds_file
 from tests.gateway.parts import a_condition, a_deployment, a_pod
 from tests.gateway.stack import Stack, until
 
@@ -237,31 +235,13 @@ async def test_a_deployment_pinned_to_zero_is_refused_at_once(stack: Stack) -> N
     )
 
 
-async def test_a_removed_model_is_unknown_and_its_file_is_gone(stack: Stack) -> None:
+async def test_a_removed_model_is_unknown(stack: Stack) -> None:
     key = await stack.deploy()
     await stack.add_replica(key, await stack.start_engine())
-    file = Path(stack.layout.path(eds_file(key)))
-    assert _exists(file)
     stack.cluster.remove(LLM_DEPLOYMENT, key)
-    await until(lambda: not _exists(file))
+    await until(lambda: key not in stack.gateway.world.table.models)
     await stack.settled()
     assert (await stack.ask(str(key))).error["code"] == "model_not_found"
-
-
-async def test_spoiled_files_are_repaired_and_traffic_goes_on(stack: Stack) -> None:
-    key = await stack.deploy()
-    engine = await stack.start_engine()
-    await stack.add_replica(key, engine)
-    for file in (eds_file(key), CDS_FILE, RDS_FILE):
-        _spoil(Path(stack.layout.path(file)))
-    assert (await stack.ask(key.name)).status == 200
-    assert sorted(stack.gateway.publisher.heal()) == sorted([CDS_FILE, RDS_FILE, eds_file(key)])
-    _remove(Path(stack.layout.path(eds_file(key))))
-    assert stack.gateway.publisher.heal() == [eds_file(key)]
-    successor = await stack.start_engine()
-    await stack.add_replica(key, successor)
-    await engine.stop()
-    assert (await stack.ask(key.name)).json["by"] == successor.ip
 
 
 async def test_liveness_and_readiness_are_answered(stack: Stack) -> None:
@@ -279,17 +259,3 @@ async def test_a_schema_that_is_not_followed_leaves_the_deployment_out(stack: St
         "spec.coldStart.holdSeconds: Input should be greater than or equal to 1"
     ]
     assert (await stack.ask("broken-spec")).status == 404
-
-
-def _exists(path: Path) -> bool:
-    return path.exists()
-
-
-def _remove(path: Path) -> None:
-    path.unlink()
-
-
-def _spoil(path: Path) -> None:
-    broken = path.with_name("broken")
-    broken.write_text("{")
-    broken.replace(path)

@@ -1,22 +1,24 @@
-"""Which files are written, in which order, and that nothing else is."""
+"""What is sent to Envoy and when: an Envoy that confirms one response at a time, or refuses it."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+import asyncio
+import logging
+from typing import Any
 
 import pytest
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 
 from tertium.api.meta import ObjectKey
 from tertium.core.routing import Model, RoutingTable, build_table, parse_model
-from tertium.gateway import publish
-from tertium.gateway.publish import Publisher
-from tertium.render.envoy.layout import Layout
+from tertium.gateway.publish import CLUSTERS, ENDPOINTS, LINGER_SECONDS, ROUTING, Publisher
+from tertium.render.envoy.layout import ROUTES, Layout
 from tests.gateway.parts import a_deployment
 
-A, B, C = (ObjectKey("team", name) for name in "abc")
-EDS_A, EDS_B = "eds/team_a.json", "eds/team_b.json"
-UP = ("10.0.0.1",)
+A, B = (ObjectKey("team", name) for name in "ab")
+UP, MORE = ("10.0.0.1",), ("10.0.0.1", "10.0.0.2")
+LAYOUT = Layout(directory="/etc/envoy", listen_port=1, admin_port=2, activator_port=3)
+KINDS = {CLUSTERS: "clusters", ENDPOINTS: "endpoints", ROUTING: "routes"}
 
 
 def table_of(*names: str) -> RoutingTable:
@@ -24,146 +26,256 @@ def table_of(*names: str) -> RoutingTable:
     return build_table(model for model in parsed if isinstance(model, Model))
 
 
-class Recorded:
-    """A publisher in a prepared directory, with the names of the files it writes."""
+class Envoy:
+    """Subscribes as Envoy does; `steps` says what each response brought and took away."""
 
-    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.directory = directory
-        self._layout = Layout(directory=str(directory), listen_port=1, admin_port=2, activator_port=3)
-        publish.prepare(self._layout, "node")
-        self.restart()
-        self._written: list[str] = []
-        replace = publish._replace
+    def __init__(self, publisher: Publisher, holds: dict[str, dict[str, str]] | None = None) -> None:
+        self.publisher = publisher
+        self.stream = publisher.connect()
+        self.steps: list[str] = []
+        self.refuses: set[str] = set()
+        self._asked: set[str] = set()
+        self._holds = holds or {}
 
-        def record(path: Path, text: str) -> None:
-            self._written.append(str(path.relative_to(directory)))
-            replace(path, text)
+    async def start(self) -> list[str]:
+        """Ask for all kinds; one that was connected before says what it holds, a new one asks in steps."""
+        held = self._holds
+        self._asked = set(held.get(ENDPOINTS, ()))
+        await self._say(CLUSTERS, initial_resource_versions=held.get(CLUSTERS, {}))
+        steps = [] if held else await self.confirm_all()
+        if held:
+            await self._say(
+                ENDPOINTS, resource_names_subscribe=self._asked, initial_resource_versions=held[ENDPOINTS]
+            )
+        await self._say(
+            ROUTING, resource_names_subscribe=[ROUTES], initial_resource_versions=held.get(ROUTING, {})
+        )
+        return steps + await self.confirm_all()
 
-        monkeypatch.setattr(publish, "_replace", record)
+    async def confirm_all(self) -> list[str]:
+        """Take responses until there are none; return the steps since the last call."""
+        while due := list(self.publisher.due(self.stream)):
+            for response in due:
+                await self._answer(response)
+        steps, self.steps = self.steps, []
+        return steps
 
-    def restart(self) -> None:
-        """Begin anew with the files that are there."""
-        self.publisher = Publisher(self._layout, most_followed=2)
+    async def _answer(self, response: DeltaDiscoveryResponse) -> None:
+        kind = KINDS[response.type_url]
+        changed = [f"+{item.name}" for item in response.resources]
+        self.steps.append(" ".join([kind, *sorted(changed), *(f"-{x}" for x in response.removed_resources)]))
+        refusal = {"error_detail": {"message": "no"}} if kind in self.refuses else {}
+        await self._say(response.type_url, response_nonce=response.nonce, **refusal)
+        if kind == "clusters" and not refusal:
+            new = [item.name for item in response.resources if item.name not in self._asked]
+            gone = [name for name in response.removed_resources if name in self._asked]
+            self._asked = (self._asked | set(new)) - set(gone)
+            if new or gone:
+                await self._say(ENDPOINTS, resource_names_subscribe=new, resource_names_unsubscribe=gone)
 
-    def publish(
-        self, table: RoutingTable, awake: dict[ObjectKey, tuple[str, ...]] | None = None
-    ) -> list[str]:
-        """Publish with these addresses of those that are awake; return what was written."""
-        known = awake or {}
-        self._written.clear()
-        self.publisher.publish(table, lambda key: known.get(key, ()), known.__contains__)
-        return list(self._written)
+    async def _say(self, kind: str, **fields: Any) -> None:
+        await self.publisher.take(self.stream, DeltaDiscoveryRequest(type_url=kind, **fields))
 
-    def update(self, key: ObjectKey, addresses: tuple[str, ...]) -> tuple[bool, list[str]]:
-        """Update one deployment; return whether that was enough, and what was written."""
-        self._written.clear()
-        return self.publisher.update(key, addresses), list(self._written)
+    @property
+    def held(self) -> dict[str, dict[str, str]]:
+        """What it holds."""
+        return {kind: dict(self.stream.feeds[kind].held) for kind in KINDS}
 
-    def cluster_types(self) -> dict[str, str]:
-        """Whose endpoints are in a file of their own (EDS) and whose in the clusters file (STATIC)."""
-        resources = json.loads((self.directory / "cds.json").read_text())["resources"]
-        return {item["name"]: item["type"] for item in resources}
+    @property
+    def names(self) -> set[str]:
+        """The names it has routes for."""
+        return set(self.stream.routed or {})
 
 
 @pytest.fixture
-def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recorded:
-    return Recorded(tmp_path, monkeypatch)
+def publisher() -> Publisher:
+    return Publisher(LAYOUT)
 
 
-def test_a_sleeping_model_has_a_cluster_before_a_route_and_no_file(recorded: Recorded) -> None:
-    assert recorded.publish(table_of("a")) == ["cds.json", "rds.json"]
-    assert recorded.cluster_types() == {"team/a": "STATIC"}
+async def test_before_anything_is_known_nothing_is_sent(publisher: Publisher) -> None:
+    envoy = Envoy(publisher)
+    assert await envoy.start() == []
+    assert (publisher.configured, publisher.settled) == (False, False)
 
 
-def test_a_model_that_wakes_gets_its_file_before_its_cluster_follows_it(recorded: Recorded) -> None:
-    recorded.publish(table_of("a"))
-    assert recorded.publish(table_of("a"), {A: ()}) == [EDS_A, "cds.json"]
-    assert recorded.cluster_types() == {"team/a": "EDS"}
-    assert recorded.update(A, UP) == (True, [EDS_A])
-    assert recorded.update(A, UP) == (True, [])
+async def test_an_empty_cluster_is_told_so_that_envoy_listens(publisher: Publisher) -> None:
+    publisher.publish(table_of(), {})
+    envoy = Envoy(publisher)
+    assert await envoy.start() == ["clusters", "routes +models"]
+    assert (publisher.configured, publisher.settled) == (True, True)
 
 
-def test_a_model_that_sleeps_again_loses_its_file_last(recorded: Recorded) -> None:
-    recorded.publish(table_of("a"), {A: UP})
-    assert recorded.publish(table_of("a")) == ["cds.json"]
-    assert recorded.cluster_types() == {"team/a": "STATIC"}
-    assert not (recorded.directory / EDS_A).exists()
+async def test_a_route_is_offered_when_its_endpoints_are_confirmed(publisher: Publisher) -> None:
+    publisher.publish(table_of(), {})
+    envoy = Envoy(publisher)
+    await envoy.start()
+    publisher.publish(table_of("a"), {A: ()})
+    clusters = list(publisher.due(envoy.stream))
+    assert [KINDS[response.type_url] for response in clusters] == ["clusters"]
+    assert list(publisher.due(envoy.stream)) == [], "one response of a kind at a time"
+    await envoy._answer(clusters[0])
+    endpoints = list(publisher.due(envoy.stream))
+    assert [KINDS[response.type_url] for response in endpoints] == ["endpoints"]
+    assert envoy.names == set()
+    await envoy._answer(endpoints[0])
+    assert await envoy.confirm_all() == ["clusters +team/a", "endpoints +team/a", "routes +models"]
+    assert envoy.names == {"a", "team/a"}
 
 
-def test_nothing_leads_to_a_model_before_it_is_removed(recorded: Recorded) -> None:
-    recorded.publish(table_of("a", "b"), {A: UP})
-    assert recorded.publish(table_of("b")) == ["rds.json", "cds.json"]
-    assert not (recorded.directory / EDS_A).exists()
+@pytest.mark.looptime
+async def test_a_cluster_is_withdrawn_a_minute_after_the_last_route_to_it(publisher: Publisher) -> None:
+    publisher.publish(table_of("a", "b"), {A: UP, B: ()})
+    envoy = Envoy(publisher)
+    await envoy.start()
+    publisher.publish(table_of("b"), {A: ()})
+    assert await envoy.confirm_all() == ["endpoints +team/a", "routes +models"]
+    await asyncio.sleep(LINGER_SECONDS - 1)
+    assert await envoy.confirm_all() == []
+    await asyncio.sleep(2)
+    assert await envoy.confirm_all() == ["clusters -team/a"]
+    assert envoy.held[ENDPOINTS].keys() == {"team/b"}
 
 
-def test_a_swap_keeps_both_clusters_until_the_routes_are_new(recorded: Recorded) -> None:
-    recorded.publish(table_of("a"))
-    assert recorded.publish(table_of("b")) == ["cds.json", "rds.json", "cds.json"]
-    assert recorded.cluster_types() == {"team/b": "STATIC"}
+@pytest.mark.looptime
+async def test_one_that_comes_back_within_the_minute_keeps_its_cluster(publisher: Publisher) -> None:
+    publisher.publish(table_of("a"), {A: UP})
+    envoy = Envoy(publisher)
+    await envoy.start()
+    publisher.publish(table_of(), {A: ()})
+    await envoy.confirm_all()
+    publisher.publish(table_of("a"), {A: UP})
+    assert await envoy.confirm_all() == ["endpoints +team/a", "routes +models"]
+    await asyncio.sleep(LINGER_SECONDS + 1)
+    assert await envoy.confirm_all() == []
+    assert publisher.settled
 
 
-def test_an_unchanged_state_writes_nothing(recorded: Recorded) -> None:
-    recorded.publish(table_of("a", "b"), {A: UP})
-    assert recorded.publish(table_of("a", "b"), {A: UP}) == []
-    assert recorded.publisher.heal() == []
+@pytest.mark.looptime
+async def test_a_cluster_that_routes_may_still_lead_to_stays_beyond_the_minute(publisher: Publisher) -> None:
+    publisher.publish(table_of("a"), {A: UP})
+    envoy = Envoy(publisher)
+    await envoy.start()
+    publisher.publish(table_of(), {})
+    under_way = list(publisher.due(envoy.stream))
+    assert [KINDS[response.type_url] for response in under_way] == ["endpoints", "routes"]
+    await asyncio.sleep(LINGER_SECONDS + 1)
+    assert list(publisher.due(envoy.stream)) == []
+    for response in under_way:
+        await envoy._answer(response)
+    assert (await envoy.confirm_all())[-1] == "clusters -team/a"
 
 
-def test_an_empty_cluster_leaves_the_prepared_files_as_they_are(recorded: Recorded) -> None:
-    assert recorded.publish(table_of()) == []
+async def test_of_two_changes_neither_waits_for_the_other(publisher: Publisher) -> None:
+    publisher.publish(table_of("a"), {A: UP})
+    envoy = Envoy(publisher)
+    await envoy.start()
+    publisher.publish(table_of("b"), {A: (), B: UP})
+    assert await envoy.confirm_all() == [
+        *("clusters +team/b", "endpoints +team/a", "routes +models"),
+        *("endpoints +team/b", "routes +models"),
+    ]
+    assert (envoy.names, publisher.settled) == ({"b", "team/b"}, True)
 
 
-def test_beyond_the_limit_endpoints_are_in_the_clusters_file(recorded: Recorded) -> None:
-    table = table_of("a", "b", "c")
-    recorded.publish(table, {B: UP, C: UP})
-    recorded.publish(table, {A: UP, B: UP, C: UP})
-    assert recorded.cluster_types() == {"team/a": "STATIC", "team/b": "EDS", "team/c": "EDS"}
-    assert recorded.update(A, UP) == (True, [])
-    assert recorded.update(A, ("10.0.0.1", "10.0.0.2")) == (False, [])
-    assert recorded.publish(table, {A: ("10.0.0.1", "10.0.0.2"), B: UP, C: UP}) == ["cds.json"]
-    assert recorded.publisher.proof(A)[0] == "cluster_manager.cds.version_text"
-    assert recorded.publisher.proof(B)[0] == "cluster.team/b.version_text"
+async def test_a_change_of_endpoints_touches_one_resource(publisher: Publisher) -> None:
+    publisher.publish(table_of("a", "b"), {A: UP, B: UP})
+    envoy = Envoy(publisher)
+    await envoy.start()
+    publisher.publish(table_of("a", "b"), {A: MORE})
+    assert await envoy.confirm_all() == ["endpoints +team/a"]
+    publisher.publish(table_of("a", "b"), {A: MORE, B: UP})
+    assert await envoy.confirm_all() == []
 
 
-def test_an_update_of_a_model_that_was_never_published_waits_for_its_cluster(recorded: Recorded) -> None:
-    assert recorded.update(A, UP) == (True, [])
-
-
-def test_a_restarted_publisher_leaves_right_files_alone_and_clears_stray_ones(recorded: Recorded) -> None:
-    recorded.publish(table_of("a", "b"), {A: UP, B: UP})
-    recorded.restart()
-    assert recorded.publish(table_of("a"), {A: UP}) == ["cds.json", "rds.json"]
-    recorded.publisher.heal()
-    assert not (recorded.directory / EDS_B).exists()
-
-
-@pytest.mark.parametrize("damage", ["{", None])
-def test_damage_is_repaired(recorded: Recorded, damage: str | None) -> None:
-    recorded.publish(table_of("a"), {A: UP})
-    path = recorded.directory / EDS_A
-    right = path.read_text()
-    if damage is None:
-        path.unlink()
-    else:
-        path.write_text(damage)
-    assert recorded.publisher.heal() == [EDS_A]
-    assert path.read_text() == right
-
-
-def test_a_file_that_envoy_did_not_take_is_offered_again(recorded: Recorded) -> None:
-    recorded.publish(table_of("a"), {A: UP})
-    recorded._written.clear()
-    recorded.publisher.offer_again(["cluster.team/a.version_text", "cluster_manager.cds.version_text"])
-    assert recorded._written == [EDS_A, "cds.json"]
-
-
-def test_a_directory_that_cannot_be_written_is_logged_and_tried_again(
-    recorded: Recorded, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+async def test_what_changes_while_a_response_is_under_way_is_sent_once_in_its_last_state(
+    publisher: Publisher,
 ) -> None:
-    def full(path: Path, text: str) -> None:
-        raise OSError(28, "No space left on device")
+    publisher.publish(table_of("a"), {A: ()})
+    envoy = Envoy(publisher)
+    await envoy.start()
+    publisher.publish(table_of("a"), {A: UP})
+    under_way = list(publisher.due(envoy.stream))
+    for addresses in (MORE, (), MORE):
+        publisher.publish(table_of("a"), {A: addresses})
+        assert list(publisher.due(envoy.stream)) == []
+    assert not await publisher.has_endpoints(A, limit_seconds=0)
+    await envoy._answer(under_way[0])
+    assert not await publisher.has_endpoints(A, limit_seconds=0)
+    assert await envoy.confirm_all() == ["endpoints +team/a", "endpoints +team/a"]
+    assert await publisher.has_endpoints(A, limit_seconds=0)
 
-    with monkeypatch.context() as patched:
-        patched.setattr(publish, "_replace", full)
-        recorded.publish(table_of("a"), {A: UP})
-    assert [record.message for record in caplog.records] == ["file not written"] * 3
-    assert sorted(recorded.publisher.heal()) == ["cds.json", EDS_A, "rds.json"]
+
+async def test_a_restarted_publisher_sends_only_what_differs(publisher: Publisher) -> None:
+    publisher.publish(table_of("a", "b"), {A: UP, B: UP})
+    envoy = Envoy(publisher)
+    await envoy.start()
+    restarted = Publisher(LAYOUT)
+    again = Envoy(restarted, holds=envoy.held)
+    assert await again.start() == []
+    assert not restarted.configured
+    restarted.publish(table_of("b", "a"), {A: UP, B: MORE})
+    assert await again.confirm_all() == ["endpoints +team/b"]
+    assert (again.names, restarted.settled) == ({"a", "team/a", "b", "team/b"}, True)
+
+
+async def test_a_restarted_publisher_keeps_clusters_until_it_knows_the_routes(publisher: Publisher) -> None:
+    publisher.publish(table_of("a", "b"), {A: UP, B: UP})
+    envoy = Envoy(publisher)
+    await envoy.start()
+    restarted = Publisher(LAYOUT)
+    restarted.publish(table_of("b"), {B: UP})
+    again = Envoy(restarted, holds=envoy.held)
+    assert await again.start() == ["routes +models", "clusters -team/a"]
+
+
+async def test_a_restarted_envoy_gets_everything(publisher: Publisher) -> None:
+    publisher.publish(table_of("a"), {A: UP})
+    first = Envoy(publisher)
+    await first.start()
+    second = Envoy(publisher)
+    assert not publisher.configured
+    publisher.disconnect(first.stream)
+    assert await second.start() == ["clusters +team/a", "endpoints +team/a", "routes +models"]
+    assert publisher.settled
+    publisher.disconnect(second.stream)
+    assert not publisher.configured
+
+
+async def test_endpoints_that_are_asked_for_again_are_sent_again_and_the_route_stays(
+    publisher: Publisher,
+) -> None:
+    publisher.publish(table_of("a"), {A: UP})
+    envoy = Envoy(publisher)
+    await envoy.start()
+    await envoy._say(ENDPOINTS, resource_names_subscribe=["team/a"])
+    assert await envoy.confirm_all() == ["endpoints +team/a"]
+    assert envoy.names == {"a", "team/a"}
+
+
+@pytest.mark.looptime
+async def test_what_envoy_refuses_is_logged_and_offered_again_after_five_seconds(
+    publisher: Publisher, caplog: pytest.LogCaptureFixture
+) -> None:
+    publisher.publish(table_of("a"), {A: UP})
+    envoy = Envoy(publisher)
+    envoy.refuses = {"clusters"}
+    assert await envoy.start() == ["clusters +team/a", "routes +models"]
+    assert [(item.levelno, item.message, item.__dict__["why"]) for item in caplog.records] == [
+        (logging.ERROR, "not taken by Envoy", "no")
+    ]
+    assert envoy.names == set()
+    envoy.refuses = set()
+    await asyncio.sleep(4.9)
+    assert await envoy.confirm_all() == []
+    await asyncio.sleep(0.2)
+    assert await envoy.confirm_all() == ["clusters +team/a", "endpoints +team/a", "routes +models"]
+
+
+async def test_a_kind_there_is_not_is_not_answered(
+    publisher: Publisher, caplog: pytest.LogCaptureFixture
+) -> None:
+    publisher.publish(table_of("a"), {A: UP})
+    envoy = Envoy(publisher)
+    await envoy._say("type.googleapis.com/envoy.config.listener.v3.Listener")
+    assert [item.message for item in caplog.records] == ["Envoy asks for what there is not"]
+    assert list(publisher.due(envoy.stream)) == []

@@ -173,7 +173,8 @@ async def test_a_deployment_made_anew_does_not_inherit_tokens(stack: Stack) -> N
     manifest["metadata"]["uid"] = "first"
     stack.cluster.put(LLM_DEPLOYMENT, manifest)
     key = ObjectKey("team", "again")
-    await until(lambda: str(key) in (stack.gateway.publisher.routes or {}))
+    await until(lambda: key in stack.gateway.world.table.models)
+    await stack.settled()
     engine = await stack.start_engine()
     engine.says = (JSON, CHAT)
     await stack.add_replica(key, engine)

@@ -15,7 +15,7 @@ from tertium.core.errors import Retryable, Terminal
 from tertium.gateway.app import run_gateway
 from tertium.gateway.drain import drain_envoy
 from tertium.gateway.envoy_admin import EnvoyAdmin
-from tertium.gateway.publish import prepare
+from tertium.gateway.prepare import prepare
 from tertium.gateway.settings import GatewaySettings
 from tertium.kube.client import KubeCluster
 from tertium.logs import configure_logs
@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the actions."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    actions.add_parser("prepare", help="write the files Envoy starts from (init container)")
+    actions.add_parser("prepare", help="write the file Envoy starts from (init container)")
     actions.add_parser("run", help="run the activator")
     actions.add_parser("drain", help="drain Envoy and wait for its requests (preStop hook)")
 

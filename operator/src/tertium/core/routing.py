@@ -37,6 +37,14 @@ class Model:
     """How long a start is expected to take; None: it was never started."""
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a name leads, as far as Envoy must know."""
+
+    key: ObjectKey
+    uid: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoutingTable:
     """Every deployment and the names that lead to it."""
@@ -49,6 +57,11 @@ class RoutingTable:
         model = self.models[key]
         full = str(key)
         return (model.short_name, full) if self.routes.get(model.short_name) == key else (full,)
+
+    def targets(self) -> Mapping[str, Target]:
+        """Where each name leads."""
+        each = {key: Target(key, model.uid) for key, model in self.models.items()}
+        return {name: each[key] for name, key in self.routes.items()}
 
     def find(self, name: str) -> Model | None:
         """The deployment that `name` means, or None."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import unquote
@@ -19,6 +19,7 @@ from tertium.gateway.envoy_admin import EnvoyAdmin
 from tertium.gateway.exposition import exposition
 from tertium.gateway.holds import Holds
 from tertium.gateway.load import LoadBook
+from tertium.gateway.publish import Publisher
 from tertium.gateway.world import World
 from tertium.render.envoy.layout import (
     ATTEMPT_HEADER,
@@ -26,11 +27,14 @@ from tertium.render.envoy.layout import (
     MODEL_HEADER,
     PROBLEM_HEADER,
 )
+from tertium.render.envoy.routes import MODEL_UNKNOWN
 
 _MODELS: Final = "/v1/models"
+_ROUTE_SECONDS: Final = 2.0
+"""Longest wait until Envoy has the route of a new deployment."""
 
 
-def activator_app(world: World, holds: Holds) -> web.Application:
+def activator_app(world: World, holds: Holds, publisher: Publisher) -> web.Application:
     """Return the application Envoy sends requests to that no replica can take."""
 
     async def answer(request: web.Request) -> web.Response:
@@ -38,6 +42,8 @@ def activator_app(world: World, holds: Holds) -> web.Application:
             return _response(answers.not_synced())
         deployment = request.headers.get(DEPLOYMENT_HEADER)
         if deployment is None:
+            if await _is_new(request, world, publisher):
+                return web.Response(status=307, headers={"Location": str(request.url)})
             return _response(_own_answer(request, world, holds))
         # Unread, a large body would keep the server from seeing that the caller is gone.
         await _discard(request)
@@ -50,9 +56,7 @@ def activator_app(world: World, holds: Holds) -> web.Application:
     return app
 
 
-def report_app(
-    world: World, holds: Holds, admin: EnvoyAdmin, configured: Callable[[], Awaitable[bool]]
-) -> web.Application:
+def report_app(world: World, holds: Holds, admin: EnvoyAdmin, publisher: Publisher) -> web.Application:
     """Return the application for the operator (`/load`), the kubelet (`/livez`, `/readyz`) and Prometheus."""
     book = LoadBook(datetime.now(UTC))
 
@@ -82,7 +86,7 @@ def report_app(
     async def ready(request: web.Request) -> web.Response:
         if not world.synced:
             return web.Response(status=503, text="the deployments are not known yet\n")
-        if not await configured():
+        if not publisher.configured:
             return web.Response(status=503, text="Envoy has not taken its configuration yet\n")
         return web.Response(text="ok\n")
 
@@ -90,6 +94,19 @@ def report_app(
     app.add_routes([web.get("/load", load), web.get("/metrics", metrics)])
     app.add_routes([web.get("/livez", live), web.get("/readyz", ready)])
     return app
+
+
+async def _is_new(request: web.Request, world: World, publisher: Publisher) -> bool:
+    """Whether Envoy chose a route for the request before it had one for this model, and has one by now.
+
+    Redirected to where it already is, the request is looked up again by Envoy, which has kept its body; the
+    caller sees nothing of it.
+    """
+    name = request.headers.get(MODEL_HEADER, "")
+    if request.headers.get(PROBLEM_HEADER) != MODEL_UNKNOWN or world.table.find(name) is None:
+        return False
+    await _discard(request)
+    return await publisher.has_route(name, limit_seconds=_ROUTE_SECONDS)
 
 
 def _own_answer(request: web.Request, world: World, holds: Holds) -> Answer:

@@ -11,21 +11,19 @@ from typing import Final
 import aiohttp
 from aiohttp import web
 
-from tertium.core.errors import Retryable
 from tertium.gateway.activator import activator_app, report_app
 from tertium.gateway.demand import Demand
+from tertium.gateway.discovery import serve_discovery
 from tertium.gateway.drain import outlast_envoy
-from tertium.gateway.envoy_admin import CDS_VERSION, RDS_VERSION, EnvoyAdmin
+from tertium.gateway.envoy_admin import EnvoyAdmin
 from tertium.gateway.holds import Holds
-from tertium.gateway.inotify import followable
 from tertium.gateway.probe import Prober
 from tertium.gateway.publish import Publisher
 from tertium.gateway.settings import GatewaySettings
 from tertium.gateway.world import World
 from tertium.kube.cluster import Cluster
-from tertium.render.envoy.layout import ACTIVATOR_HOST, Layout
+from tertium.render.envoy.layout import ACTIVATOR_HOST, SOCKET_FILE, Layout
 
-_HEAL_SECONDS: Final = 5.0
 _STOP_MARGIN_SECONDS: Final = 15.0
 _BACKLOG: Final = 4096
 
@@ -42,25 +40,24 @@ class Gateway:
         self._cluster = cluster
         self.world = World()
         self.admin = EnvoyAdmin(session, layout.admin_port)
-        self.publisher = Publisher(layout, most_followed=followable())
+        self.publisher = Publisher(layout)
         self.holds = Holds(
             world=self.world,
             publisher=self.publisher,
-            admin=self.admin,
             prober=Prober(session, layout.engine_port),
             demand=Demand(cluster, holder),
         )
         self.world.on_change = self.holds.take_note
-        self._configured = False
 
     @asynccontextmanager
     async def serving(self, *, report_host: str, report_port: int) -> AsyncIterator[asyncio.Task[None]]:
         """Serve both ports and follow the cluster; yields the task that ends only when something broke."""
-        activator = activator_app(self.world, self.holds)
-        report = report_app(self.world, self.holds, self.admin, self.configured)
+        activator = activator_app(self.world, self.holds, self.publisher)
+        report = report_app(self.world, self.holds, self.admin, self.publisher)
         async with (
             _site(activator, ACTIVATOR_HOST, self._layout.activator_port),
             _site(report, report_host, report_port),
+            serve_discovery(self.publisher, self._layout.path(SOCKET_FILE)),
         ):
             task = asyncio.create_task(self._follow())
             try:
@@ -71,41 +68,10 @@ class Gateway:
                     await task
                 await self.holds.close()
 
-    async def configured(self) -> bool:
-        """Whether Envoy has ever taken clusters and routes of this process."""
-        if not self._configured:
-            versions = self.publisher.versions
-            self._configured = CDS_VERSION in versions and all(
-                [
-                    await self.admin.has_taken(stat, versions[stat], limit_seconds=0.2)
-                    for stat in (CDS_VERSION, RDS_VERSION)
-                ]
-            )
-        return self._configured
-
     async def _follow(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.world.follow_deployments(self._cluster))
             group.create_task(self.world.follow_pods(self._cluster))
-            group.create_task(self._heal())
-
-    async def _heal(self) -> None:
-        """Every few seconds: repair the files, and offer again what Envoy did not take in all that time."""
-        behind: set[str] = set()
-        while True:
-            await asyncio.sleep(_HEAL_SECONDS)
-            if healed := self.publisher.heal():
-                _log.warning("files repaired", extra={"files": healed})
-            wanted = dict(self.publisher.versions)
-            try:
-                taken = await self.admin.stats(r"version_text$")
-            except Retryable:
-                continue
-            late = {stat for stat, version in wanted.items() if taken.get(stat) != version}
-            if stuck := behind & late & self.publisher.versions.keys():
-                _log.warning("not taken by Envoy, offered again", extra={"stats": sorted(stuck)[:10]})
-                self.publisher.offer_again(stuck)
-            behind = late
 
 
 async def run_gateway(settings: GatewaySettings, cluster: Cluster, stop: asyncio.Event) -> None:

@@ -1,4 +1,4 @@
-"""Envoy's admin interface: its counters, which files it has taken, how to drain it."""
+"""Envoy's admin interface: its counters, how many requests run, how to drain it."""
 
 from __future__ import annotations
 
@@ -6,25 +6,16 @@ import asyncio
 import re
 import uuid
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any, Final
 
 import aiohttp
 
 from tertium.core.errors import Retryable
-from tertium.render.envoy.layout import ROUTES, STAT_PREFIX
+from tertium.render.envoy.layout import STAT_PREFIX
 
-CDS_VERSION: Final = "cluster_manager.cds.version_text"
-RDS_VERSION: Final = f"http.{STAT_PREFIX}.rds.{ROUTES}.version_text"
 _DOWNSTREAM: Final = f"http.{STAT_PREFIX}.downstream_rq_active"
 _LIMIT: Final = aiohttp.ClientTimeout(total=2.0)
-_POLL_SECONDS: Final = 0.004
 _EPOCH: Final = "tertium.epoch"
-
-
-def eds_version(cluster: str) -> str:
-    """Name of the stat that shows which endpoints file Envoy has taken for a cluster."""
-    return f"cluster.{cluster}.version_text"
 
 
 class EnvoyAdmin:
@@ -39,19 +30,6 @@ class EnvoyAdmin:
         """Return the stats whose name matches the regular expression."""
         answer = await self._call("GET", "/stats", {"format": "json", "filter": pattern})
         return {item["name"]: item["value"] for item in answer["stats"] if "value" in item}
-
-    async def has_taken(self, stat: str, version: str, *, limit_seconds: float) -> bool:
-        """Wait until Envoy shows this version, at most `limit_seconds`."""
-        pattern = f"^{re.escape(stat)}$"
-        try:
-            async with asyncio.timeout(limit_seconds):
-                while True:
-                    with suppress(Retryable):
-                        if (await self.stats(pattern)).get(stat) == version:
-                            return True
-                    await asyncio.sleep(_POLL_SECONDS)
-        except TimeoutError:
-            return False
 
     async def epoch(self) -> str:
         """Return the name of this life of Envoy's counters. A process that has none yet gets a random one."""

@@ -12,18 +12,16 @@ from datetime import UTC, datetime
 from typing import Final
 
 from tertium.api.meta import ObjectKey
-from tertium.core.routing import Model, RoutingTable
+from tertium.core.routing import Model
 from tertium.gateway import answers
 from tertium.gateway.answers import Answer
 from tertium.gateway.demand import Demand
-from tertium.gateway.envoy_admin import EnvoyAdmin
 from tertium.gateway.probe import Prober
 from tertium.gateway.publish import Publisher
 from tertium.gateway.waiters import Freed, Outcome, Waiters
 from tertium.gateway.world import World
 
 CONFIRM_SECONDS: Final = 0.25
-PUBLISH_SECONDS: Final = 0.2
 
 _log = logging.getLogger(__name__)
 
@@ -31,58 +29,26 @@ _log = logging.getLogger(__name__)
 class Holds:
     """The held requests of this gateway and everything that is done for them."""
 
-    def __init__(
-        self, *, world: World, publisher: Publisher, admin: EnvoyAdmin, prober: Prober, demand: Demand
-    ) -> None:
+    def __init__(self, *, world: World, publisher: Publisher, prober: Prober, demand: Demand) -> None:
         self.waiters = Waiters()
         self._world = world
         self._publisher = publisher
-        self._admin = admin
         self._prober = prober
         self._demand = demand
         self._efforts: dict[ObjectKey, asyncio.Task[None]] = {}
         self._releases: dict[ObjectKey, asyncio.Task[None]] = {}
         self._wanted: dict[ObjectKey, asyncio.Event] = {}
-        self._confirmed: dict[ObjectKey, tuple[str, str]] = {}
-        self._table: RoutingTable | None = None
-        self._published_at = float("-inf")
-        self._publishing: asyncio.TimerHandle | None = None
 
     def take_note(self, keys: Sequence[ObjectKey]) -> None:
-        """Bring Envoy's files and the held requests in line with what the world has become.
-
-        Endpoints are written at once. Clusters and routes are one file for all deployments, so a burst of
-        changes to them is written together.
-        """
-        in_time = [self._publisher.update(key, self._world.addresses(key)) for key in keys]
-        if not all(in_time):
-            self._publish()
-        elif self._table is not self._world.table or any(
-            self._publisher.follows(key) != self._world.awake(key) for key in keys
-        ):
-            self._publish_soon()
+        """Bring Envoy and the held requests in line with what the world has become."""
+        self._publisher.publish(self._world.table, {key: self._world.addresses(key) for key in keys})
         for key in keys:
             model = self._world.table.models.get(key)
             if model is None:
-                self._confirmed.pop(key, None)
                 self._demand.forget(key)
                 self._settle(key, Freed.GONE)
             elif self.waiters.count(key):
                 self._advance(model)
-
-    def _publish_soon(self) -> None:
-        if self._publishing is None:
-            loop = asyncio.get_running_loop()
-            delay = max(0.0, self._published_at + PUBLISH_SECONDS - loop.time())
-            self._publishing = loop.call_later(delay, self._publish)
-
-    def _publish(self) -> None:
-        if self._publishing is not None:
-            self._publishing.cancel()
-            self._publishing = None
-        self._published_at = asyncio.get_running_loop().time()
-        self._table = self._world.table
-        self._publisher.publish(self._table, self._world.addresses, self._world.awake)
 
     async def hold(self, key: ObjectKey, *, attempt: int) -> Answer:
         """Answer one request that Envoy could not give to a replica.
@@ -127,8 +93,6 @@ class Holds:
 
     async def close(self) -> None:
         """Stop all that is under way."""
-        if self._publishing is not None:
-            self._publishing.cancel()
         tasks = [*self._efforts.values(), *self._releases.values()]
         for task in tasks:
             task.cancel()
@@ -213,13 +177,8 @@ class Holds:
 
     async def _confirm(self, key: ObjectKey) -> bool:
         """Wait, a moment at most, until Envoy has the endpoints that were published."""
-        proof = self._publisher.proof(key)
-        if self._confirmed.get(key) == proof:
-            return True
-        taken = await self._admin.has_taken(*proof, limit_seconds=CONFIRM_SECONDS)
-        if taken:
-            self._confirmed[key] = proof
-        else:
+        taken = await self._publisher.has_endpoints(key, limit_seconds=CONFIRM_SECONDS)
+        if not taken:
             _log.warning("endpoints not confirmed by Envoy", extra={"deployment": str(key)})
         return taken
 

@@ -1,187 +1,212 @@
-"""Envoy's files: written so that Envoy never sees half of one, in the order that never leads a route astray.
+"""What Envoy is to know: the wanted resources, and which of them may be sent now.
 
-Level-triggered: `publish` gets the whole wanted state and touches only files that differ from it.
+Level-triggered: `publish` notes the whole wanted state, and whatever Envoy holds, what it lacks follows from
+the comparison. Two rules keep a route from leading to a cluster that is not there:
+
+- A route is offered once Envoy has confirmed the endpoints of its cluster, for which it needs the cluster.
+- A cluster is withdrawn once Envoy has confirmed routes that do not lead to it, and a minute later: a request
+  goes by the routes that were there when its headers came, however long its body takes. In that minute the
+  cluster leads to the activator, which says that the deployment is gone.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
+import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Container, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 
 from tertium.api.meta import ObjectKey
-from tertium.core.routing import RoutingTable
-from tertium.gateway.envoy_admin import CDS_VERSION, RDS_VERSION, eds_version
-from tertium.render.envoy.bootstrap import build_bootstrap
-from tertium.render.envoy.clusters import Assignments, build_clusters
+from tertium.core.routing import RoutingTable, Target
+from tertium.gateway.feed import Feed, Offer
+from tertium.render.envoy.clusters import build_cluster
 from tertium.render.envoy.endpoints import build_endpoints
-from tertium.render.envoy.layout import (
-    BOOTSTRAP_FILE,
-    CDS_FILE,
-    RDS_FILE,
-    Layout,
-    Resource,
-    eds_file,
-)
+from tertium.render.envoy.layout import ROUTES, TYPES, Layout
 from tertium.render.envoy.routes import build_routes
+
+CLUSTERS: Final = f"{TYPES}.config.cluster.v3.Cluster"
+ENDPOINTS: Final = f"{TYPES}.config.endpoint.v3.ClusterLoadAssignment"
+ROUTING: Final = f"{TYPES}.config.route.v3.RouteConfiguration"
+Routes: TypeAlias = Mapping[str, Target]
+LINGER_SECONDS: Final = 60.0
+_REST_SECONDS: Final = 5.0
+"""What Envoy refused is offered again after so long."""
 
 _log = logging.getLogger(__name__)
 
 
-def prepare(layout: Layout, node: str) -> None:
-    """Write the bootstrap and files without any deployment, for an Envoy that has yet to start.
+@dataclass(slots=True)
+class Stream:
+    """One connection of Envoy's, from its first request until it ends."""
 
-    Raises OSError when the directory cannot be written.
-    """
-    root = Path(layout.directory)
-    (root / "eds").mkdir(parents=True, exist_ok=True)
-    _replace(root / BOOTSTRAP_FILE, json.dumps(build_bootstrap(layout, node=node), indent=1))
-    _replace(root / CDS_FILE, _discovery([])[1])
-    _replace(root / RDS_FILE, _discovery([build_routes(RoutingTable())])[1])
+    feeds: dict[str, Feed] = field(
+        default_factory=lambda: {kind: Feed(kind) for kind in (CLUSTERS, ENDPOINTS, ROUTING)}
+    )
+    stirred: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when there may be something to send."""
+    _routes: dict[str, Routes] = field(default_factory=dict)
+    """What the routes lead to that were offered, by version."""
+
+    @property
+    def routed(self) -> Routes | None:
+        """The routes that Envoy has confirmed; None when it has none, or those of another process."""
+        return self._routes.get(self.feeds[ROUTING].held.get(ROUTES, ""))
+
+    @property
+    def in_use(self) -> Container[str]:
+        """The clusters that routes lead to which Envoy has, or may have by now."""
+        feed = self.feeds[ROUTING]
+        versions = [*feed.held.values(), *(feed.sent or {}).values()]
+        if any(version not in self._routes for version in versions):
+            return self.feeds[CLUSTERS].held
+        return {str(target.key) for version in versions for target in self._routes[version].values()}
+
+    def note_routes(self, version: str, routes: Routes) -> None:
+        """Remember what the routes of a version lead to, for as long as Envoy may have them."""
+        feed = self.feeds[ROUTING]
+        current = {version, *feed.held.values(), *(feed.sent or {}).values()}
+        self._routes = {old: table for old, table in self._routes.items() if old in current}
+        self._routes[version] = routes
 
 
 class Publisher:
-    """Writes the files of one Envoy. It is their only writer.
+    """The wanted resources of one Envoy. It is their only source."""
 
-    A deployment with replicas has its endpoints in a file of its own, up to `most_followed` of them: a change
-    reaches Envoy in a millisecond, and its counts of running requests outlive it. The endpoints of all the
-    others are in the clusters file.
-    """
-
-    def __init__(self, layout: Layout, *, most_followed: int) -> None:
-        self._most_followed = most_followed
+    def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        self._root = Path(layout.directory)
-        self._texts: dict[str, str] = {}
+        self._table: RoutingTable | None = None
+        self._clusters: dict[str, Offer] = {}
+        self._endpoints: dict[str, Offer] = {}
         self._addresses: dict[ObjectKey, tuple[str, ...]] = {}
-        self._followed: frozenset[ObjectKey] = frozenset()
-        self._written: Assignments = {}
-        self.routes: Mapping[str, ObjectKey] | None = None
-        """The names that were published."""
-        self.versions: dict[str, str] = {}
-        """Version of each published file, by the stat in which Envoy shows what it has taken."""
+        self._routes: tuple[Routes, Offer] | None = None
+        self._stream: Stream | None = None
+        self._confirmed = asyncio.Condition()
 
-    def publish(
-        self,
-        table: RoutingTable,
-        addresses: Callable[[ObjectKey], tuple[str, ...]],
-        awake: Callable[[ObjectKey], bool],
-    ) -> None:
-        """Bring all files to this state; `awake`: has replicas, answering or not.
+    def publish(self, table: RoutingTable, addresses: Mapping[ObjectKey, tuple[str, ...]]) -> None:
+        """Want this table, and these addresses of the deployments that are new or have changed."""
+        if table is not self._table:
+            gone = (self._table or table).models.keys() - table.models.keys()
+            self._table = table
+            for key in gone:
+                self._put(key, ())
+                asyncio.get_running_loop().call_later(LINGER_SECONDS, self._withdraw, key)
+        for key, listed in addresses.items():
+            if key in table.models:
+                self._put(key, listed)
+        self._stir()
 
-        Added: endpoints, then cluster, then route; removed: the reverse. Whatever Envoy has read last, no
-        route leads to a cluster it does not have.
-        """
-        keys = table.models.keys()
-        gone = self._addresses.keys() - keys
-        self._addresses |= {key: addresses(key) for key in keys}
-        followed = self._choose([key for key in keys if awake(key)])
-        for key in followed:
-            self._put_endpoints(key)
-        last = {key: self._written[key] for key in gone if key in self._written}
-        wanted = {key: None if key in followed else self._addresses[key] for key in keys}
-        self._put_clusters(last | wanted)
-        if self.routes != table.routes:
-            self._put(RDS_FILE, RDS_VERSION, [build_routes(table)])
-            self.routes = table.routes
-        self._put_clusters(wanted)
-        for key in gone:
-            del self._addresses[key]
-        for key in self._followed - followed:
-            self._drop_endpoints(key)
-        self._followed = followed
-
-    def update(self, key: ObjectKey, addresses: tuple[str, ...]) -> bool:
-        """Publish the addresses of one deployment in a file of its own.
-
-        False when it has none and its addresses have changed: then `publish` has to write the clusters.
-        """
-        if key not in self._followed:
-            return self._addresses.get(key, addresses) == addresses
-        if self._addresses[key] != addresses:
+    def _put(self, key: ObjectKey, addresses: tuple[str, ...]) -> None:
+        if self._addresses.get(key) != addresses:
             self._addresses[key] = addresses
-            self._put_endpoints(key)
+            self._clusters.setdefault(str(key), Offer.of(build_cluster(key)))
+            self._endpoints[str(key)] = Offer.of(build_endpoints(key, addresses, self._layout))
+
+    def _withdraw(self, key: ObjectKey) -> None:
+        if self._table is not None and key not in self._table.models and key in self._addresses:
+            del self._addresses[key], self._clusters[str(key)], self._endpoints[str(key)]
+            self._stir()
+
+    def _stir(self) -> None:
+        if self._stream is not None:
+            self._stream.stirred.set()
+
+    def connect(self) -> Stream:
+        """Begin a stream; the one before it, of an Envoy that has restarted, counts no longer."""
+        self._stream = Stream()
+        return self._stream
+
+    def disconnect(self, stream: Stream) -> None:
+        """End a stream."""
+        if self._stream is stream:
+            self._stream = None
+
+    async def take(self, stream: Stream, request: DeltaDiscoveryRequest) -> None:
+        """Note what Envoy says on a stream."""
+        feed = stream.feeds.get(request.type_url)
+        if feed is None:
+            _log.warning("Envoy asks for what there is not", extra={"kind": request.type_url})
+            return
+        if refusal := feed.take(request):
+            _log.error("not taken by Envoy", extra={"kind": feed.kind, "why": refusal})
+            asyncio.get_running_loop().call_later(_REST_SECONDS, _forgive, stream)
+        stream.stirred.set()
+        async with self._confirmed:
+            self._confirmed.notify_all()
+
+    def due(self, stream: Stream) -> Iterator[DeltaDiscoveryResponse]:
+        """Return what is to be sent now. Before anything is known, Envoy keeps what it has."""
+        if self._table is None:
+            return
+        clusters, endpoints, routing = (stream.feeds[kind] for kind in (CLUSTERS, ENDPOINTS, ROUTING))
+        responses = [
+            clusters.due(self._clusters, keep=stream.in_use),
+            endpoints.due(self._endpoints, keep=endpoints.held),  # they go with their cluster
+        ]
+        # After a restart of ours Envoy tells one kind after the other what it holds.
+        if clusters.subscribed and (endpoints.subscribed or not clusters.held):
+            responses.append(routing.due({ROUTES: self._offer_routes(stream, self._table)}))
+        yield from (response for response in responses if response is not None)
+
+    async def has_endpoints(self, key: ObjectKey, *, limit_seconds: float) -> bool:
+        """Wait until Envoy has confirmed the endpoints that are wanted, at most `limit_seconds`."""
+        return await self._until(lambda stream: self._taken(stream, key), limit_seconds)
+
+    async def has_route(self, name: str, *, limit_seconds: float) -> bool:
+        """Wait until Envoy has confirmed a route for this name, at most `limit_seconds`."""
+        return await self._until(
+            lambda stream: (routed := stream.routed) is not None and name in routed, limit_seconds
+        )
+
+    async def _until(self, condition: Callable[[Stream], bool], limit_seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(limit_seconds), self._confirmed:
+                await self._confirmed.wait_for(lambda: self._stream is not None and condition(self._stream))
+        except TimeoutError:
+            return False
         return True
 
-    def follows(self, key: ObjectKey) -> bool:
-        """Whether the deployment's endpoints have a file of their own."""
-        return key in self._followed
+    @property
+    def connected(self) -> bool:
+        """Whether Envoy is connected."""
+        return self._stream is not None
 
-    def proof(self, key: ObjectKey) -> tuple[str, str]:
-        """The stat and the version that show that Envoy has the deployment's endpoints."""
-        stat = eds_version(str(key)) if key in self._followed else CDS_VERSION
-        return stat, self.versions.get(stat, "")
+    @property
+    def configured(self) -> bool:
+        """Whether Envoy has taken routes of this process."""
+        return self._stream is not None and self._stream.routed is not None
 
-    def heal(self) -> list[str]:
-        """Write again what is missing or was changed by someone else; return those files."""
-        wrong = [file for file, text in self._texts.items() if _read(self._root / file) != text]
-        for file in wrong:
-            self._write(file, self._texts[file])
-        for path in (self._root / "eds").glob("*.json"):
-            if f"eds/{path.name}" not in self._texts:
-                path.unlink(missing_ok=True)
-        return wrong
+    @property
+    def settled(self) -> bool:
+        """Whether Envoy has all that is wanted."""
+        stream = self._stream
+        return (
+            stream is not None
+            and (routed := stream.routed) is not None
+            and routed == (self._table or RoutingTable()).targets()
+            and all(self._taken(stream, key) for key in self._addresses)
+        )
 
-    def offer_again(self, stats: Iterable[str]) -> None:
-        """Write the files behind these version stats once more: Envoy did not take them."""
-        files = {CDS_VERSION: CDS_FILE, RDS_VERSION: RDS_FILE}
-        files |= {eds_version(str(key)): eds_file(key) for key in self._followed}
-        for stat in stats:
-            self._write(files[stat], self._texts[files[stat]])
+    def _taken(self, stream: Stream, key: ObjectKey) -> bool:
+        offer = self._endpoints.get(str(key))
+        return offer is not None and stream.feeds[ENDPOINTS].held.get(str(key)) == offer.version
 
-    def _choose(self, awake: Sequence[ObjectKey]) -> frozenset[ObjectKey]:
-        """Who gets a file of its own: those who have one keep it, the rest by name as far as it goes."""
-        ranked = sorted(awake, key=lambda key: (key not in self._followed, key))
-        return frozenset(ranked[: self._most_followed])
-
-    def _put_clusters(self, assignments: Assignments) -> None:
-        if self._written != assignments or CDS_FILE not in self._texts:
-            self._put(CDS_FILE, CDS_VERSION, build_clusters(assignments, self._layout))
-            self._written = assignments
-
-    def _put_endpoints(self, key: ObjectKey) -> None:
-        resource = build_endpoints(key, self._addresses[key], self._layout)
-        self._put(eds_file(key), eds_version(str(key)), [resource])
-
-    def _drop_endpoints(self, key: ObjectKey) -> None:
-        del self.versions[eds_version(str(key))]
-        del self._texts[eds_file(key)]
-        (self._root / eds_file(key)).unlink(missing_ok=True)
-
-    def _put(self, file: str, stat: str, resources: Sequence[Resource]) -> None:
-        self.versions[stat], text = _discovery(resources)
-        if self._texts.get(file) != text:
-            self._texts[file] = text
-            if _read(self._root / file) != text:
-                self._write(file, text)
-
-    def _write(self, file: str, text: str) -> None:
-        try:
-            (self._root / "eds").mkdir(exist_ok=True)
-            _replace(self._root / file, text)
-        except OSError as error:
-            # Not fatal: Envoy goes on with what it has, and healing tries again.
-            _log.error("file not written", extra={"file": file, "why": str(error)})
+    def _offer_routes(self, stream: Stream, table: RoutingTable) -> Offer:
+        """Routes to those whose clusters Envoy has, also while it asks for the endpoints of one again."""
+        held = stream.feeds[ENDPOINTS].held
+        known = {target.key for target in (stream.routed or {}).values()}
+        targets = table.targets().items()
+        ready = {name: to for name, to in targets if str(to.key) in held or to.key in known}
+        if self._routes is None or self._routes[0] != ready:
+            self._routes = (ready, Offer.of(build_routes(ready)))
+        offer = self._routes[1]
+        stream.note_routes(offer.version, ready)
+        return offer
 
 
-def _discovery(resources: Sequence[Resource]) -> tuple[str, str]:
-    """Return a discovery response and its version, which Envoy shows in its stats once it has taken it."""
-    listed = json.dumps(resources)
-    version = hashlib.sha256(listed.encode()).hexdigest()[:16]
-    return version, f'{{"version_info": "{version}", "resources": {listed}}}'
-
-
-def _replace(path: Path, text: str) -> None:
-    """Envoy watches for moves: a file written in place would be read half-written, or never."""
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_text(text)
-    temporary.replace(path)
-
-
-def _read(path: Path) -> str | None:
-    try:
-        return path.read_text()
-    except (OSError, UnicodeDecodeError):
-        return None
+def _forgive(stream: Stream) -> None:
+    for feed in stream.feeds.values():
+        feed.refused.clear()
+    stream.stirred.set()

@@ -1,8 +1,8 @@
-"""Envoy's resources as dictionaries that are written as JSON files. Pure: a table in, resources out.
+"""Envoy's configuration. Pure: a table in, resources out.
 
-| file                  | made by        | holds                                            |
-| bootstrap.json        | `bootstrap.py` | ports, the listener (`listener.py`), the activator |
-| rds.json              | `routes.py`    | which request goes where                         |
-| cds.json              | `clusters.py`  | one cluster per deployment                         |
-| eds/NAMESPACE_NAME.json | `endpoints.py` | endpoints of one that has replicas               |
+| resource              | made by        | reaches it | holds                                              |
+| bootstrap             | `bootstrap.py` | from file  | ports, the listener (`listener.py`), the activator |
+| RouteConfiguration    | `routes.py`    | discovered | which request goes where                           |
+| Cluster               | `clusters.py`  | discovered | how a deployment's replicas are reached and chosen |
+| ClusterLoadAssignment | `endpoints.py` | discovered | where a deployment's replicas are                  |
 """

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from tertium.render.envoy.clusters import activator_cluster
-from tertium.render.envoy.layout import CDS_FILE, TYPES, Layout, Resource, address
+from tertium.render.envoy.clusters import FROM_ACTIVATOR, activator_cluster, discovery_cluster
+from tertium.render.envoy.layout import DISCOVERY_CLUSTER, TYPES, Layout, Resource, address
 from tertium.render.envoy.listener import build_listener
 from tertium.render.envoy.usage import STAT_PREFIX as USAGE_PREFIX
 
@@ -24,10 +24,24 @@ _STATS: Final = [
             *(".upstream_rq_active", ".upstream_rq_total", ".upstream_rq_completed"),
             *(".upstream_rq_2xx", ".upstream_rq_4xx", ".upstream_rq_5xx", ".upstream_rq_pending_overflow"),
             *(".upstream_rq_retry", ".upstream_rq_retry_overflow", ".upstream_cx_connect_fail"),
-            *(".membership_total", ".version_text", ".update_rejected"),
+            *(".membership_total", ".update_rejected"),
         )
     ),
 ]
+
+_DISCOVERY: Final[Resource] = {
+    "api_type": "DELTA_GRPC",
+    "transport_api_version": "V3",
+    "grpc_services": [
+        {
+            "envoy_grpc": {
+                "cluster_name": DISCOVERY_CLUSTER,
+                # An activator that restarts is found again at once; by default that may take half a minute.
+                "retry_policy": {"retry_back_off": {"base_interval": "0.05s", "max_interval": "0.5s"}},
+            }
+        }
+    ],
+}
 
 
 def build_bootstrap(layout: Layout, *, node: str) -> Resource:
@@ -35,10 +49,10 @@ def build_bootstrap(layout: Layout, *, node: str) -> Resource:
     return {
         "node": {"id": node, "cluster": "tertium-gateway"},
         "admin": {"address": address("127.0.0.1", layout.admin_port)},
-        "dynamic_resources": {"cds_config": {"path_config_source": {"path": layout.path(CDS_FILE)}}},
+        "dynamic_resources": {"ads_config": _DISCOVERY, "cds_config": FROM_ACTIVATOR},
         "static_resources": {
             "listeners": [build_listener(layout)],
-            "clusters": [activator_cluster(layout)],
+            "clusters": [activator_cluster(layout), discovery_cluster(layout)],
         },
         # Searching all stats of a thousand clusters takes tens of milliseconds; a wake waits for that.
         # Where the activator notes which life of the counters this is: it ends with the process.

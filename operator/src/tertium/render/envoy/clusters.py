@@ -1,20 +1,26 @@
-"""One cluster per deployment, and the activator's own."""
+"""One cluster per deployment, and the two that lead to the activator."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final, TypeAlias
+from typing import Final
+
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+
+# Imported for their descriptors: the clusters below carry messages of these kinds.
+from envoy.extensions.load_balancing_policies.least_request.v3 import least_request_pb2  # noqa: F401
+from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2  # noqa: F401
 
 from tertium.api.meta import ObjectKey
-from tertium.render.envoy.endpoints import build_endpoints
 from tertium.render.envoy.layout import (
     ACTIVATOR_CLUSTER,
     ACTIVATOR_HOST,
+    DISCOVERY_CLUSTER,
+    SOCKET_FILE,
     TYPES,
     Layout,
     Resource,
-    eds_file,
     endpoint,
+    message,
 )
 
 _BALANCING: Final = f"{TYPES}.extensions.load_balancing_policies"
@@ -24,14 +30,16 @@ _MOST_REQUESTS: Final = 4096
 _MOST_ANSWERS: Final = 512
 """Most error answers and model lists the activator is asked for at once; more are refused by Envoy."""
 
+FROM_ACTIVATOR: Final[Resource] = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
+"""Where Envoy gets what changes. It waits for the first of it however long, and listens then."""
 
-Assignments: TypeAlias = Mapping[ObjectKey, tuple[str, ...] | None]
-"""Replica addresses by deployment; None: they are in an endpoints file of its own, which Envoy follows."""
 
-
-def build_clusters(assignments: Assignments, layout: Layout) -> list[Resource]:
-    """Return the cluster of each deployment, in order."""
-    return [_model_cluster(key, assignments[key], layout) for key in sorted(assignments)]
+def build_cluster(key: ObjectKey) -> Cluster:
+    """Return the cluster of a deployment; its endpoints are a resource of their own, of the same name."""
+    cluster = Cluster()
+    cluster.CopyFrom(_MODEL_CLUSTER)
+    cluster.name = str(key)
+    return cluster
 
 
 def activator_cluster(layout: Layout) -> Resource:
@@ -49,43 +57,21 @@ def activator_cluster(layout: Layout) -> Resource:
     }
 
 
-def _model_cluster(key: ObjectKey, addresses: tuple[str, ...] | None, layout: Layout) -> Resource:
+def discovery_cluster(layout: Layout) -> Resource:
+    """The cluster through which Envoy asks the activator for its configuration: a socket of this pod's."""
+    pipe = {"endpoint": {"address": {"pipe": {"path": layout.path(SOCKET_FILE)}}}}
     return {
-        "@type": f"{TYPES}.config.cluster.v3.Cluster",
-        "name": str(key),
-        **(_followed(key, layout) if addresses is None else _inline(key, addresses, layout)),
+        "name": DISCOVERY_CLUSTER,
+        "type": "STATIC",
         "connect_timeout": "1s",
-        "track_cluster_stats": {"per_endpoint_stats": True},  # which replica has the fewest streams to lose
-        "ignore_health_on_host_removal": True,  # a removed replica leaves at once; its streams finish
-        "close_connections_on_host_health_failure": False,
-        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
-        "circuit_breakers": _limits(_MOST_REQUESTS),
-        # Below the five seconds after which the engine's server closes idle connections: else a request
-        # meets a connection that is just being closed.
-        "typed_extension_protocol_options": _upstream_http("3s"),
-        "load_balancing_policy": {
-            "policies": [
-                {
-                    "typed_extension_config": {
-                        "name": "least_request",
-                        "typed_config": {"@type": f"{_BALANCING}.least_request.v3.LeastRequest"},
-                    }
-                }
-            ]
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": f"{TYPES}.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": {"http2_protocol_options": {}},
+            }
         },
+        "load_assignment": {"cluster_name": DISCOVERY_CLUSTER, "endpoints": [{"lb_endpoints": [pipe]}]},
     }
-
-
-def _followed(key: ObjectKey, layout: Layout) -> Resource:
-    # Without `watched_directory` a rename wakes the one cluster whose file it was, not all of them.
-    source = {"path_config_source": {"path": layout.path(eds_file(key))}}
-    return {"type": "EDS", "eds_cluster_config": {"eds_config": source}}
-
-
-def _inline(key: ObjectKey, addresses: tuple[str, ...], layout: Layout) -> Resource:
-    assignment = build_endpoints(key, addresses, layout)
-    del assignment["@type"]
-    return {"type": "STATIC", "load_assignment": assignment}
 
 
 def _limits(most: int) -> Resource:
@@ -109,3 +95,31 @@ def _upstream_http(idle_timeout: str) -> Resource:
             "explicit_http_config": {"http_protocol_options": {}},
         }
     }
+
+
+_MODEL_CLUSTER: Final = message(
+    Cluster,
+    {
+        "type": "EDS",
+        "eds_cluster_config": {"eds_config": FROM_ACTIVATOR},
+        "connect_timeout": "1s",
+        "track_cluster_stats": {"per_endpoint_stats": True},  # which replica has the fewest streams to lose
+        "ignore_health_on_host_removal": True,  # a removed replica leaves at once; its streams finish
+        "close_connections_on_host_health_failure": False,
+        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        "circuit_breakers": _limits(_MOST_REQUESTS),
+        # Below the five seconds after which the engine's server closes idle connections: else a request
+        # meets a connection that is just being closed.
+        "typed_extension_protocol_options": _upstream_http("3s"),
+        "load_balancing_policy": {
+            "policies": [
+                {
+                    "typed_extension_config": {
+                        "name": "least_request",
+                        "typed_config": {"@type": f"{_BALANCING}.least_request.v3.LeastRequest"},
+                    }
+                }
+            ]
+        },
+    },
+)

@@ -1,21 +1,27 @@
-"""Where Envoy's files and ports are, and the private headers between Envoy and the activator."""
+"""Where Envoy's ports and files are, and the private headers between Envoy and the activator."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
-from tertium.api.meta import ObjectKey
+from google.protobuf.json_format import ParseDict
+
 from tertium.core import names
 
 Resource: TypeAlias = dict[str, Any]
+"""A part of Envoy's configuration in the JSON form of its messages."""
+M = TypeVar("M")
 
 TYPES: Final = "type.googleapis.com/envoy"
 METADATA: Final = "tertium"
 STAT_PREFIX: Final = "ingress"
 ROUTES: Final = "models"
+MODEL_STATE: Final = "tertium.model"
+"""Filter state: the name that the request's `model` has, for the look-up of its route."""
 ACTIVATOR_CLUSTER: Final = "activator"
 ACTIVATOR_HOST: Final = "127.0.0.1"
+DISCOVERY_CLUSTER: Final = "discovery"
 
 DEPLOYMENT_HEADER: Final = "x-tertium-deployment"
 PROBLEM_HEADER: Final = "x-tertium-problem"
@@ -29,8 +35,7 @@ LONGEST_STREAM: Final = "3900s"
 """Longer than the longest hold the API allows (3600 s), so that Envoy never ends a hold by itself."""
 
 BOOTSTRAP_FILE: Final = "bootstrap.json"
-CDS_FILE: Final = "cds.json"
-RDS_FILE: Final = "rds.json"
+SOCKET_FILE: Final = "discovery.sock"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,11 +53,6 @@ class Layout:
         return f"{self.directory}/{file}"
 
 
-def eds_file(key: ObjectKey) -> str:
-    """File of a deployment's endpoints; `_` occurs in no Kubernetes name, so no two share a file."""
-    return f"eds/{names.fit(f'{key.namespace}_{key.name}', 200)}.json"
-
-
 def address(host: str, port: int) -> Resource:
     """An Envoy socket address."""
     return {"socket_address": {"address": host, "port_value": port}}
@@ -61,3 +61,10 @@ def address(host: str, port: int) -> Resource:
 def endpoint(host: str, port: int) -> Resource:
     """An Envoy load-balancing endpoint."""
     return {"endpoint": {"address": address(host, port)}}
+
+
+def message(kind: type[M], resource: Resource) -> M:
+    """Return the message that a resource describes. Raises ParseError when it breaks Envoy's schema."""
+    made = kind()
+    ParseDict(resource, made)
+    return made

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from tertium.render.envoy.clusters import FROM_ACTIVATOR
 from tertium.render.envoy.layout import (
     BODY_LIMIT_BYTES,
     LONGEST_STREAM,
     METADATA,
-    RDS_FILE,
+    MODEL_STATE,
     RELEASE_HEADER,
     ROUTES,
     STAT_PREFIX,
@@ -61,13 +62,10 @@ def _http(layout: Layout) -> Resource:
         "preserve_external_request_id": True,
         "always_set_request_id_in_response": True,
         "early_header_mutation_extensions": [_strip()],
-        "rds": {
-            "route_config_name": ROUTES,
-            "config_source": {"path_config_source": {"path": layout.path(RDS_FILE)}},
-        },
+        "rds": {"route_config_name": ROUTES, "config_source": FROM_ACTIVATOR},
         "local_reply_config": build_local_replies(),
         "access_log": [_access_log(), usage_log()],
-        "http_filters": [_health(), _read_model(), usage_filter(), _router()],
+        "http_filters": [_health(), _read_model(), _name_model(), usage_filter(), _router()],
     }
 
 
@@ -115,6 +113,26 @@ def _read_model() -> Resource:
                     }
                 ],
             },
+        },
+    }
+
+
+def _name_model() -> Resource:
+    """Put the name where routes are looked up by it; the route chosen before the body was read is void."""
+    name = {"text_format_source": {"inline_string": f"%DYNAMIC_METADATA({METADATA}:model)%"}}
+    return {
+        "name": "name-model",
+        "typed_config": {
+            "@type": f"{_HTTP}.set_filter_state.v3.Config",
+            "on_request_headers": [
+                {
+                    "object_key": MODEL_STATE,
+                    "factory_key": "envoy.string",
+                    "format_string": {**name, "omit_empty_values": True},
+                    "skip_if_empty": True,
+                }
+            ],
+            "clear_route_cache": True,
         },
     }
 

@@ -1,27 +1,43 @@
 """Which request goes where: a model's name to its cluster, everything else to the activator's own answers.
 
-The filter in `listener.py` has put `model` of a JSON body, or what is wrong with that body, into metadata;
-the last routes tell the activator which, so that it never has to read a body.
+The filters in `listener.py` have put `model` of a body, or what is wrong with that body, into metadata; the
+last routes tell the activator which, so that it never has to read a body. A name is looked up, not searched
+for: with a thousand deployments, trying one route after the other costs four times as much as all the rest.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
-from tertium.api.meta import ObjectKey
-from tertium.core.routing import RoutingTable
+from envoy.config.route.v3.route_components_pb2 import Route
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+
+# Imported for their descriptors: the routes below carry messages of these kinds.
+from envoy.extensions.matching.common_inputs.network.v3 import network_inputs_pb2  # noqa: F401
+from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2  # noqa: F401
+from envoy.extensions.retry.priority.previous_priorities.v3 import (  # noqa: F401
+    previous_priorities_config_pb2,
+)
+from envoy.type.matcher.v3 import http_inputs_pb2  # noqa: F401
+from google.protobuf.any_pb2 import Any as Packed
+from xds.core.v3.extension_pb2 import TypedExtensionConfig
+
+from tertium.core.routing import Target
 from tertium.render.envoy.layout import (
     ACTIVATOR_CLUSTER,
     DEPLOYMENT_HEADER,
     LONGEST_STREAM,
     METADATA,
     MODEL_HEADER,
+    MODEL_STATE,
     PROBLEM_HEADER,
     RELEASE_HEADER,
     RELEASE_VALUE,
     ROUTES,
     TYPES,
     Resource,
+    message,
 )
 from tertium.render.envoy.usage import ROUTE_KEY
 
@@ -30,42 +46,55 @@ BODY_NOT_JSON: Final = "body_not_json"
 MODEL_UNKNOWN: Final = "model_unknown"
 UNROUTED: Final = "unrouted"
 
-_POST: Final = {"name": ":method", "string_match": {"exact": "POST"}}
+API_PATHS: Final = (
+    r"/v1/.*|/v2/(rerank|embed)|/(rerank|score|classify|pooling|tokenize|detokenize|invocations)"
+    r"|/inference/v1/generate"
+)
+"""What the engine serves to callers, as far as a `model` in the body says which one is meant."""
+
+_MOST_REDIRECTS: Final = 3
 _SAFE_NAME: Final = "[!-~]+"
 
 
-def build_routes(table: RoutingTable) -> Resource:
-    """Return the route configuration: a route for each name of a model, then what leads to none."""
-    models = [_model_route(name, key, table.models[key].uid) for name, key in sorted(table.routes.items())]
-    return {
-        "@type": f"{TYPES}.config.route.v3.RouteConfiguration",
-        "name": ROUTES,
-        "response_headers_to_remove": [RELEASE_HEADER],
-        "virtual_hosts": [
-            {
-                "name": "all",
-                "domains": ["*"],
-                "include_request_attempt_count": True,
-                "routes": [*models, *_answers()],
-            }
-        ],
-    }
+def build_routes(models: Mapping[str, Target]) -> RouteConfiguration:
+    """Return the route configuration: a route for each name of a model, and what leads to none."""
+    routes = RouteConfiguration()
+    routes.CopyFrom(_FRAME)
+    by_name = routes.virtual_hosts[0].matcher.matcher_list.matchers[0].on_match.matcher
+    if models:  # Envoy takes no empty map
+        by_name.matcher_tree.input.CopyFrom(_NAME)
+    packed = {target: _model_route(target) for target in set(models.values())}
+    for name, target in models.items():
+        action = by_name.matcher_tree.exact_match_map.map[name].action
+        action.name = "route"
+        action.typed_config.CopyFrom(packed[target])
+    return routes
 
 
-def _model_route(name: str, key: ObjectKey, uid: str) -> Resource:
-    return {
-        "name": str(key),
-        "match": {"prefix": "/v1/", "headers": [_POST], "dynamic_metadata": [_metadata("model", name)]},
-        "request_headers_to_add": [_set(DEPLOYMENT_HEADER, str(key))],
-        "metadata": {"filter_metadata": {METADATA: {ROUTE_KEY: f"{key}|{uid}"}}},
-        "route": {
-            "cluster": str(key),
-            "timeout": "0s",
-            "idle_timeout": LONGEST_STREAM,
-            "retry_policy": _RETRY,
-        },
-    }
+def _model_route(target: Target) -> Packed:
+    route = Route()
+    route.CopyFrom(_MODEL_ROUTE)
+    route.name = route.route.cluster = route.request_headers_to_add[0].header.value = str(target.key)
+    route.metadata.filter_metadata[METADATA][ROUTE_KEY] = f"{target.key}|{target.uid}"
+    packed = Packed()
+    packed.Pack(route)
+    return packed
 
+
+def _set(name: str, value: str) -> Resource:
+    return {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+
+
+_MODEL_ROUTE: Final = message(
+    Route,
+    {
+        "match": {"prefix": "/"},
+        "request_headers_to_add": [_set(DEPLOYMENT_HEADER, "")],
+        # Left over when the activator had the request looked up again.
+        "request_headers_to_remove": [PROBLEM_HEADER, MODEL_HEADER, "x-envoy-original-url"],
+        "route": {"timeout": "0s", "idle_timeout": LONGEST_STREAM},
+    },
+)
 
 _RETRY: Final[Resource] = {
     "retry_on": "connect-failure,refused-stream,reset-before-request,retriable-headers",
@@ -92,6 +121,51 @@ _RETRY: Final[Resource] = {
 }
 
 
+def _frame() -> Resource:
+    """The configuration without a model."""
+    answers = _action("answers", "config.route.v3.RouteList", {"routes": _answers()})
+    by_name = {"on_no_match": answers}
+    return {
+        "name": ROUTES,
+        "response_headers_to_remove": [RELEASE_HEADER],
+        "virtual_hosts": [
+            {
+                "name": "all",
+                "domains": ["*"],
+                "include_request_attempt_count": True,
+                "retry_policy": _RETRY,
+                "matcher": {
+                    "matcher_list": {
+                        "matchers": [{"predicate": _is_api_call(), "on_match": {"matcher": by_name}}]
+                    },
+                    "on_no_match": answers,
+                },
+            }
+        ],
+    }
+
+
+def _is_api_call() -> Resource:
+    regex = {"google_re2": {}, "regex": rf"({API_PATHS})(\?.*)?"}
+    return {
+        "and_matcher": {
+            "predicate": [
+                _header(":method", {"exact": "POST"}),
+                _header(":path", {"safe_regex": regex}),
+            ]
+        }
+    }
+
+
+def _header(name: str, match: Resource) -> Resource:
+    header = {"@type": f"{TYPES}.type.matcher.v3.HttpRequestHeaderMatchInput", "header_name": name}
+    return {"single_predicate": {"input": {"name": name, "typed_config": header}, "value_match": match}}
+
+
+def _action(name: str, kind: str, config: Resource) -> Resource:
+    return {"action": {"name": name, "typed_config": {"@type": f"{TYPES}.{kind}", **config}}}
+
+
 def _answers() -> list[Resource]:
     """Routes of requests that lead to no deployment. A matcher that comes earlier is the more precise one."""
     known_name = {
@@ -100,34 +174,46 @@ def _answers() -> list[Resource]:
         "value": {"string_match": {"safe_regex": {"regex": _SAFE_NAME}}},
     }
     shown = f"%DYNAMIC_METADATA({METADATA}:model):256%"
-    post = {"prefix": "/v1/", "headers": [_POST]}
+    post: Resource = {"prefix": "/", "headers": [{"name": ":method", "string_match": {"exact": "POST"}}]}
     return [
-        _answer(
-            MODEL_MISSING,
-            {**post, "dynamic_metadata": [_metadata("body", MODEL_MISSING)]},
-        ),
-        _answer(
-            BODY_NOT_JSON,
-            {**post, "dynamic_metadata": [_metadata("body", BODY_NOT_JSON)]},
-        ),
+        _answer(MODEL_MISSING, {**post, "dynamic_metadata": [_problem(MODEL_MISSING)]}),
+        _answer(BODY_NOT_JSON, {**post, "dynamic_metadata": [_problem(BODY_NOT_JSON)]}),
         # Only a name of plain characters is passed on: a header must not carry line breaks of the caller's.
-        _answer(MODEL_UNKNOWN, {**post, "dynamic_metadata": [known_name]}, _set(MODEL_HEADER, shown)),
+        # A deployment may have appeared only just now: the activator has the request looked up again.
+        _answer(
+            MODEL_UNKNOWN,
+            {**post, "dynamic_metadata": [known_name]},
+            _set(MODEL_HEADER, shown),
+            internal_redirect_policy={
+                "max_internal_redirects": _MOST_REDIRECTS,
+                "redirect_response_codes": [307],
+            },
+        ),
         _answer(UNROUTED, {"prefix": "/"}),
     ]
 
 
-def _answer(problem: str, match: Resource, *headers: Resource) -> Resource:
+def _answer(problem: str, match: Resource, *headers: Resource, **action: Resource) -> Resource:
     return {
         "name": problem,
         "match": match,
         "request_headers_to_add": [_set(PROBLEM_HEADER, problem), *headers],
-        "route": {"cluster": ACTIVATOR_CLUSTER, "timeout": "30s"},
+        "route": {"cluster": ACTIVATOR_CLUSTER, "timeout": "30s", **action},
     }
 
 
-def _metadata(key: str, value: str) -> Resource:
-    return {"filter": METADATA, "path": [{"key": key}], "value": {"string_match": {"exact": value}}}
+def _problem(value: str) -> Resource:
+    return {"filter": METADATA, "path": [{"key": "body"}], "value": {"string_match": {"exact": value}}}
 
 
-def _set(name: str, value: str) -> Resource:
-    return {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+_FRAME: Final = message(RouteConfiguration, _frame())
+_NAME: Final = message(
+    TypedExtensionConfig,
+    {
+        "name": "model",
+        "typed_config": {
+            "@type": f"{TYPES}.extensions.matching.common_inputs.network.v3.FilterStateInput",
+            "key": MODEL_STATE,
+        },
+    },
+)
