@@ -53,7 +53,7 @@ def test_a_deployment_that_envoy_does_not_know_yet_is_reported_and_a_gone_one_fo
 def test_tokens_of_all_keys_are_added_and_those_of_another_life_are_not() -> None:
     counters = Counters(
         tokens={
-            Meter("team/m", "u", "one"): Tokens(3, 1, 20, 5),
+            Meter("team/m", "u", "one"): Tokens(2, 1, 20, 5),
             Meter("team/m", "u", ""): Tokens(1, 0, 7, 2),
             Meter("team/m", "earlier", "one"): Tokens(9, 9, 9, 9),
             Meter("team/other", "u", "one"): Tokens(9, 9, 9, 9),
@@ -95,17 +95,17 @@ def test_tokens_of_all_keys_are_added_and_those_of_another_life_are_not() -> Non
         ),
         pytest.param(
             {
-                "usage.answered.of.team/a.endpoint.b|uid-1|key.of.c|d": 2,
+                "usage.metered.of.team/a.endpoint.b|uid-1|key.of.c|d": 2,
                 "usage.prompt_tokens.of.team/a.endpoint.b|uid-1|key.of.c|d": 30,
-                "usage.answered.of.team/m|uid-2|": 1,
-                "usage.answered.of.team/m|uid-3|-": 1,
+                "usage.metered.of.team/m|uid-2|": 1,
+                "usage.metered.of.team/m|uid-3|-": 1,
                 "usage.something.of.team/m|uid-2|": 1,
             },
             Counters(
                 tokens={
                     Meter("team/a.endpoint.b", "uid-1", "key.of.c|d"): Tokens(2, 0, 30, 0),
-                    Meter("team/m", "uid-2", ""): Tokens(answered=1),
-                    Meter("team/m", "uid-3", ""): Tokens(answered=1),
+                    Meter("team/m", "uid-2", ""): Tokens(metered=1),
+                    Meter("team/m", "uid-3", ""): Tokens(metered=1),
                 }
             ),
             id="tokens by deployment, UID and key",

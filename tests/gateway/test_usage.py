@@ -198,7 +198,7 @@ async def test_prometheus_sees_deployment_and_key(stack: Stack) -> None:
         lines = (await answer.text()).splitlines()
     labels = f'deployment="{key.name}",key="",namespace="{key.namespace}"'
     assert f"tertium_gateway_prompt_tokens_total{{{labels}}} 11.0" in lines
-    assert f"tertium_gateway_answers_total{{{labels}}} 1.0" in lines
+    assert f"tertium_gateway_metered_answers_total{{{labels}}} 1.0" in lines
     assert not [line for line in lines if 'namespace="-"' in line]
 
 

@@ -43,9 +43,9 @@ class Requests:
 
 
 class Tokens(NamedTuple):
-    """What was answered: requests, those without a word on tokens, and the tokens of the others."""
+    """What was answered: requests that told their tokens, those that did not, and the tokens."""
 
-    answered: int = 0
+    metered: int = 0
     unmetered: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0

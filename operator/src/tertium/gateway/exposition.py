@@ -11,8 +11,8 @@ from prometheus_client.registry import Collector
 from tertium.gateway.counters import Counters, Tokens
 
 _FAMILIES = {
-    "answered": ("tertium_gateway_answers", "Requests that a replica answered (status 2xx)."),
-    "unmetered": ("tertium_gateway_unmetered_answers", "Answers that told no `usage`: tokens not counted."),
+    "metered": ("tertium_gateway_metered_answers", "Answers (status 2xx) that told their `usage`."),
+    "unmetered": ("tertium_gateway_unmetered_answers", "Answers (status 2xx) that told none."),
     "prompt_tokens": ("tertium_gateway_prompt_tokens", "Tokens of prompts, as the answers told them."),
     "completion_tokens": ("tertium_gateway_completion_tokens", "Generated tokens, as the answers told them."),
 }

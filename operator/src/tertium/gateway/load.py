@@ -54,7 +54,7 @@ class LoadBook:
                     for address, calls in seen.by_address.items()
                 },
                 last_finished=self._last_busy.get(key),
-                requests=tokens["answered"],
+                requests=tokens["metered"] + tokens["unmetered"],
                 unmetered_requests=tokens["unmetered"],
                 prompt_tokens=tokens["prompt_tokens"],
                 completion_tokens=tokens["completion_tokens"],

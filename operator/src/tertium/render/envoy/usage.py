@@ -21,8 +21,8 @@ from tertium.render.envoy.layout import METADATA, TYPES, Resource
 
 STAT_PREFIX: Final = "usage"
 TAG: Final = "of"
-COUNTED: Final = ("answered", "unmetered", "prompt_tokens", "completion_tokens")
-"""Answers (2xx), those of them that told no usage, and the tokens of the others."""
+COUNTED: Final = ("metered", "unmetered", "prompt_tokens", "completion_tokens")
+"""Answers (2xx) that told their usage, those that did not, and the tokens of the former."""
 ROUTE_KEY: Final = "deployment"
 """Key of the route's metadata that says whose tokens these are."""
 KEY_HEADER: Final = "x-tertium-key"
@@ -39,37 +39,30 @@ local function number(usage, name)
   return tonumber(usage:match('"' .. name .. '"%s*:%s*(%d+)'))
 end
 
-local function note(handle, prompt, completion)
-  handle:streamInfo():dynamicMetadata():set("{_NAMESPACE}", "{_COUNTS}", {{
-    answered = 1,
-    unmetered = (prompt or completion) and 0 or 1,
-    prompt_tokens = prompt or 0,
-    completion_tokens = completion or 0,
-  }})
-end
-
 function envoy_on_response(handle)
   if handle:headers():get(":status"):sub(1, 1) ~= "2" then return end
-  note(handle)
   local prompt, completion
   local rest = ""
   for chunk in handle:bodyChunks() do
     local text = rest .. chunk:getBytes(0, chunk:length())
-    local at = 1
-    while true do
-      local from, to, usage = text:find('"usage"%s*:%s*(%b{{}})', at)
-      if not from then break end
-      prompt = number(usage, "prompt_tokens") or number(usage, "input_tokens") or prompt
-      completion = number(usage, "completion_tokens") or number(usage, "output_tokens") or completion
-      at = to + 1
+    -- A plain search first: looking for a pattern at every byte takes fifty times as long.
+    local from = text:find('"usage"', 1, true)
+    rest = text:sub(-6) -- a key may be cut in two
+    while from do
+      local _, to, usage = text:find('^"usage"%s*:%s*(%b{{}})', from)
+      if usage then
+        prompt = number(usage, "prompt_tokens") or number(usage, "input_tokens") or prompt
+        completion = number(usage, "completion_tokens") or number(usage, "output_tokens") or completion
+        if prompt or completion then
+          handle:streamInfo():dynamicMetadata():set("{_NAMESPACE}", "{_COUNTS}",
+            {{prompt_tokens = prompt or 0, completion_tokens = completion or 0}})
+        end
+      elseif #text - from < {_LONGEST_USAGE_BYTES} and not text:find('^"usage"%s*:%s*[^%s{{]', from) then
+        rest = text:sub(from) -- so may an object
+        break
+      end
+      from = text:find('"usage"', (to or from) + 1, true)
     end
-    if at > 1 then note(handle, prompt, completion) end
-    -- Kept for the next look: the beginning of an object, or of its key.
-    local open = text:find('"usage"', math.max(at, #text - {_LONGEST_USAGE_BYTES}), true)
-    while open and text:find('^"usage"%s*:%s*[^%s{{]', open) do
-      open = text:find('"usage"', open + 1, true)
-    end
-    rest = text:sub(open or math.max(at, #text - 6))
   end
 end
 """
@@ -86,34 +79,48 @@ def usage_filter() -> Resource:
     }
 
 
-def usage_log() -> Resource:
-    """Return the access log that adds the counts of a request to Envoy's counters when it ends."""
+def usage_logs() -> list[Resource]:
+    """Return the access logs that add the counts of a request to Envoy's counters when it ends."""
+    metered, unmetered, prompt, completion = COUNTED
+    tokens = [
+        {"stat": _stat(name), "value_format": f"%DYNAMIC_METADATA({_NAMESPACE}:{_COUNTS}:{name})%"}
+        for name in (prompt, completion)
+    ]
+    # Of metadata that are there Envoy compares the value, of others it takes the answer given here.
+    told = _metadata(prompt, {"present_match": True}, otherwise=False)
+    nothing = _metadata(prompt, {"null_match": {}}, otherwise=True)
+    return [
+        _log(metered, told, [{"stat": _stat(metered), "value_fixed": 1}, *tokens]),
+        _log(
+            unmetered,
+            {"and_filter": {"filters": [_status("GE", 200), _status("LE", 299), nothing]}},
+            [{"stat": _stat(unmetered), "value_fixed": 1}],
+        ),
+    ]
+
+
+def _metadata(name: str, value: Resource, *, otherwise: bool) -> Resource:
+    matcher = {"filter": _NAMESPACE, "path": [{"key": _COUNTS}, {"key": name}], "value": value}
+    return {"metadata_filter": {"matcher": matcher, "match_if_key_not_found": otherwise}}
+
+
+def _status(comparison: str, status: int) -> Resource:
+    value = {"default_value": status, "runtime_key": f"tertium.usage.{comparison}"}
+    return {"status_code_filter": {"comparison": {"op": comparison, "value": value}}}
+
+
+def _log(name: str, which: Resource, counters: list[Resource]) -> Resource:
     return {
-        "name": "usage",
-        # Without it every request that was not answered would be an error in Envoy's log.
-        "filter": {
-            "metadata_filter": {
-                "matcher": {
-                    "filter": _NAMESPACE,
-                    "path": [{"key": _COUNTS}, {"key": COUNTED[0]}],
-                    "value": {"present_match": True},
-                },
-                "match_if_key_not_found": False,
-            }
-        },
+        "name": f"usage-{name}",
+        "filter": which,
         "typed_config": {
             "@type": f"{TYPES}.extensions.access_loggers.stats.v3.Config",
             # Shared by name, the counters outlive a change of the listener.
             "stats_scope": {"sharing_name": STAT_PREFIX, "prefix": STAT_PREFIX},
-            "counters": [
-                {
-                    "stat": {
-                        "name": name,
-                        "tags": [{"name": TAG, "value_format": _WHOSE}],
-                    },
-                    "value_format": f"%DYNAMIC_METADATA({_NAMESPACE}:{_COUNTS}:{name})%",
-                }
-                for name in COUNTED
-            ],
+            "counters": counters,
         },
     }
+
+
+def _stat(name: str) -> Resource:
+    return {"name": name, "tags": [{"name": TAG, "value_format": _WHOSE}]}
