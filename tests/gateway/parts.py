@@ -172,6 +172,8 @@ class Engine:
 
     async def _say(self, request: web.Request, kind: str, pieces: tuple[bytes, ...]) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": kind})
+        if len(pieces) == 1:
+            response.content_length = len(pieces[0])
         await response.prepare(request)
         for piece in pieces:
             await response.write(piece)
