@@ -54,6 +54,7 @@ bench: setup ## Benchmarks: tables as Markdown and JSON
 	@python -m e2e.bench.wake
 	@python -m e2e.bench.fleet
 	@python -m e2e.bench.plan_speed
+	@python -m e2e.bench.gateway
 
 .PHONY: cluster-up
 cluster-up: setup ## Start a real cluster on this machine (or kind, or KUBECONFIG's)

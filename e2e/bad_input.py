@@ -101,6 +101,9 @@ REFUSED: Final[tuple[Any, ...]] = (
     _row("a hold of two hours", "coldStart.holdSeconds", 7200, f"{_AT_MOST} 3600"),
     _row("nobody may wait", "coldStart.maxPending", 0, f"{_AT_LEAST} 1"),
     _row("a sign of life after the end", "coldStart", {"holdSeconds": 5, "heartbeatSeconds": 5}, "lower heartbeatSeconds or raise holdSeconds", field="coldStart.heartbeatSeconds"),
+    _row("an affinity that does not exist", "routing.affinity", "Sticky", 'supported values: "None", "Prefix"'),
+    _row("a prefix of a word", "routing", {"affinity": "Prefix", "prefixCharacters": 4}, f"{_AT_LEAST} 16", field="routing.prefixCharacters"),
+    _row("a prefix that nobody compares", "routing.prefixCharacters", 4096, "set affinity to Prefix or remove it"),
     _row("a strategy that does not exist", "rollout.strategy", "BlueGreen", 'supported values: "Surge", "Recreate"'),
     _row("an answer to failure that does not exist", "rollout.onFailure", "Panic", 'supported values: "Wait", "Rollback"'),
     _row("a drain that has ended before", "rollout.drainSeconds", -1, f"{_AT_LEAST} 0"),
@@ -182,6 +185,7 @@ def largest_spec() -> dict[str, Any]:
             "targets": {"timeToFirstTokenMillis": 3_600_000, "timePerOutputTokenMillis": 60_000},
         },
         "coldStart": {"mode": "Hold", "holdSeconds": 3600, "maxPending": 100_000, "heartbeatSeconds": 60},
+        "routing": {"affinity": "Prefix", "prefixCharacters": 65_536},
         "rollout": {"strategy": "Recreate", "onFailure": "Rollback", "drainSeconds": 3600},
         "engine": {
             "image": "x" * 512,

@@ -7,21 +7,24 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import httpx
 
-QUESTION = "What is the capital of France?"
+QUESTION: Final = "What is the capital of France?"
+FIRST_PAUSE_SECONDS: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """One HTTP answer. `seconds` is from sending the request to the last byte."""
+    """One HTTP answer. `seconds` is from first sending the request to the last byte."""
 
     status: int
     body: dict[str, Any]
     headers: dict[str, str]
     seconds: float
+    retries: int
+    """How many connections broke before the answer was there, so that the request was sent again."""
 
     @property
     def text(self) -> str:
@@ -36,11 +39,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Calls one gateway. `url` has no path."""
+    """Calls one gateway. `url` has no path; `retries` is how often a request is sent again at most."""
 
     url: str
     timeout_seconds: float = 300.0
-    connect_retries: int = 0
+    retries: int = 0
 
     def chat(self, model: str, question: str = QUESTION, **fields: Any) -> Answer:
         """Send one chat completion and wait for the whole answer."""
@@ -73,18 +76,26 @@ class Caller:
 
     def _client(self) -> httpx.Client:
         # The gateway is asked over plain HTTP; loading authorities would take longer than a warm request.
-        transport = httpx.HTTPTransport(retries=self.connect_retries, verify=False)
-        return httpx.Client(timeout=self.timeout_seconds, trust_env=False, transport=transport)
+        return httpx.Client(timeout=self.timeout_seconds, trust_env=False, verify=False)
 
     def _send(self, method: str, path: str, content: bytes, headers: dict[str, str]) -> Answer:
-        started = time.monotonic()
-        with self._client() as client:
-            response = client.request(method, self.url + path, content=content, headers=headers)
+        started, retries = time.monotonic(), 0
+        while True:
+            try:
+                with self._client() as client:
+                    response = client.request(method, self.url + path, content=content, headers=headers)
+                break
+            except (httpx.NetworkError, httpx.RemoteProtocolError):
+                if retries == self.retries:
+                    raise
+                time.sleep(FIRST_PAUSE_SECONDS * 2**retries)
+                retries += 1
         return Answer(
             status=response.status_code,
             body=response.json(),
             headers=dict(response.headers),
             seconds=time.monotonic() - started,
+            retries=retries,
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -27,8 +28,10 @@ class Environment:
     models: Path
 
 
-def prepare(name: str) -> Environment:
+def prepare(name: str, *, gpu_nodes: Sequence[str] = ()) -> Environment:
     """Install and build what lacks, start the cluster unless it is up, load the images; say what is done.
+
+    `gpu_nodes` gives nodes other GPUs than the default, in the words of the cluster tool.
 
     Raises ClusterError, or CalledProcessError when a tool fails.
     """
@@ -39,7 +42,7 @@ def prepare(name: str) -> Environment:
     python = debian.python_version(sh("apt-cache", "policy", "python3")) if bare else "3.11"
     packages = _path_printed_by("images/engine-cpu/packages.py", "--python-version", python)
     models = _path_printed_by("-m", "e2e.models")
-    cluster = Cluster.up(name, mounts=[f"{packages}:/opt/vllm"])
+    cluster = Cluster.up(name, gpu_nodes=gpu_nodes, mounts=[f"{packages}:/opt/vllm"])
     cluster.images()
     return Environment(cluster=cluster, models=models)
 

@@ -37,8 +37,8 @@ class Stack:
 
     @property
     def retrying_caller(self) -> Caller:
-        """A caller that connects again when a connection breaks before its answer, as SDKs do by default."""
-        return replace(self.caller, connect_retries=3)
+        """A caller that asks again when the connection breaks before the answer, as SDKs do: twice."""
+        return replace(self.caller, retries=2)
 
     def apply(self, manifest: str) -> Sample:
         """Apply one LLMDeployment that names its namespace."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -12,7 +13,7 @@ from kubernetes import client, config
 
 from e2e.bad_input import GOOD_MODEL, REFUSED, largest_spec
 from e2e.caller import chat_body
-from e2e.stack import Sample, Stack
+from e2e.stack import DOUBLE_IMAGE, Sample, Stack
 from tertium.api.crd import object_schema
 
 pytestmark = pytest.mark.e2e
@@ -188,6 +189,35 @@ def test_strings_of_all_kinds_are_stored_as_they_are(server: Server, namespace: 
     assert server.create(strange) == ""
     assert server.get("strange")["spec"] == strange["spec"]
     server.delete("strange")
+
+
+def test_the_engine_gets_strings_of_all_kinds_as_they_are(stack: Stack, namespace: str) -> None:
+    if stack.cluster.backend.kind == "external":
+        pytest.skip("the engine's process is not on this machine")
+    arguments = [f"--x{number}={value}" for number, value in enumerate(HOSTILE)]
+    variables = {f"X{number}": value for number, value in enumerate(HOSTILE)}
+    engine = {
+        "image": DOUBLE_IMAGE,
+        "args": arguments,
+        "env": [{"name": name, "value": value} for name, value in variables.items()],
+    }
+    strange = stack.apply(manifest(namespace, engine=engine, scaling={"minReplicas": 1}))
+    strange.wait_condition("Active", "True", seconds=60)
+    process = next(
+        folder for folder in Path("/proc").glob("[0-9]*") if arguments[0] in words(folder, "cmdline")
+    )
+    assert [word for word in words(process, "cmdline") if word.startswith("--x")] == arguments
+    got = dict(word.split("=", 1) for word in words(process, "environ") if "=" in word)
+    assert {name: got[name] for name in variables} == variables
+    strange.delete()
+
+
+def words(process: Path, file: str) -> list[str]:
+    """The texts of a file of /proc; none where the process has ended."""
+    try:
+        return (process / file).read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return []
 
 
 def test_a_spec_of_the_largest_size_is_stored_and_answered(

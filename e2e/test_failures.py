@@ -121,6 +121,17 @@ def events(sample: Sample) -> list[tuple[str, str, str]]:
             id="an engine that is killed for its memory",
         ),
         pytest.param(
+            "secretive",
+            {
+                "template": {
+                    "volumes": [{"name": "token", "secret": {"secretName": "nobody-made-it"}}],
+                    "volumeMounts": [{"name": "token", "mountPath": "/token"}],
+                }
+            },
+            'FailedMount: MountVolume.SetUp failed for volume "token" : secret "nobody-made-it" not found',
+            id="a Secret to be mounted that does not exist",
+        ),
+        pytest.param(
             "important",
             {"template": {"priorityClassName": "nobody-made-it"}},
             "no PriorityClass with name nobody-made-it was found",

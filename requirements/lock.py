@@ -25,7 +25,10 @@ if __name__ == "__main__":
     compile_lock("runtime.txt", *ANYWHERE, str(PROJECT))
     compile_lock("gateway.txt", *ANYWHERE, "--group", f"{PROJECT}:gateway")
     overrides = HERE.parent / "images" / "engine-cpu" / "overrides.txt"
+    compile_lock("clients.txt", *ANYWHERE, str(HERE / "clients.in"))
     compile_lock("engine-cpu.txt", *ENGINE, "--override", str(overrides), str(HERE / "engine-cpu.in"))
+    for peer in ("peer-vllm-router", "peer-litellm"):
+        compile_lock(f"{peer}.txt", *ANYWHERE, str(HERE / f"{peer}.in"))
     compile_lock(
         "dev.txt",
         *ANYWHERE,

@@ -6,9 +6,10 @@ Every actor takes one step when it is told to, so that a test chooses the order 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from prometheus_client import CollectorRegistry
 
@@ -20,7 +21,8 @@ from tertium.core.errors import Retryable
 from tertium.core.load import Received, Reports
 from tertium.core.observed import Owner
 from tertium.core.plan import Plan
-from tertium.kube.cluster import LEASE, LLM_DEPLOYMENT, POD
+from tertium.kube.cluster import DEPLOYMENT, LEASE, LLM_DEPLOYMENT, POD, Kind
+from tertium.kube.intercept import READS, InterceptedCluster
 from tertium.runtime.controller import Controller
 from tertium.runtime.metrics import Metrics
 from tertium.runtime.observe import Observer
@@ -32,7 +34,8 @@ from tests.runtime.world import World
 PRODUCTS: Final = ("GPU-24GB", "GPU-40GB")
 BAD_ARGUMENT: Final = "--cannot-start"
 FOREIGN: Final = ("qwen-engine-foreign", "somebody-elses")
-_WRITES: Final = ("apply", "scale", "annotate", "delete", "apply_status", "event")
+Cut: TypeAlias = tuple[int, bool]
+"""The write, counted from 0, whose answer is the first to be lost; and whether that one is still done."""
 
 
 class Simulation(World):
@@ -47,14 +50,17 @@ class Simulation(World):
         self.made = 0
         """Pods that were ever made."""
         self.cluster.put(a_node("node-2", product=PRODUCTS[1]))
+        self._cut: Cut | None = None
+        self._writes = 0
+        self.restart()
         for name in FOREIGN:
             self.cluster.put(_foreign(name))
         self.foreign = [self._version_of(name) for name in FOREIGN]
 
     # What the operator does -------------------------------------------------------------------------
 
-    async def operate(self, *, writes: int | None = None) -> bool:
-        """Do one pass on what was seen last, cut after so many writes; return whether it wrote anything.
+    async def operate(self, cut: Cut | None = None) -> bool:
+        """Do one pass on what was seen last, perhaps cut short; return whether it wrote anything.
 
         What the pass is about to do is checked against what rollouts promise.
         """
@@ -62,13 +68,10 @@ class Simulation(World):
         before = dict(self.counts)
         plan = await self._plan()
         calls = len(self.cluster.calls)
-        self.cluster.fail = _cut_after(writes)
-        try:
+        self._cut, self._writes = cut, 0
+        with suppress(Retryable):
             await self.controller.reconcile(KEY)
-        except Retryable:
-            pass
-        finally:
-            self.cluster.fail = lambda verb, kind, name: None
+        self._cut = None
         if plan is not None:
             self._check(plan, before)
         return len(self.cluster.calls) > calls
@@ -80,9 +83,23 @@ class Simulation(World):
     def restart(self) -> None:
         """Replace the operator's process: all it remembered in memory is gone."""
         self.store = Store()
+        cluster = InterceptedCluster(self.cluster, self._gate)
         self.controller = Controller(
-            self.cluster, self.store, self.queue, POLICY, self.clock, metrics=Metrics(CollectorRegistry())
+            cluster, self.store, self.queue, POLICY, self.clock, metrics=Metrics(CollectorRegistry())
         )
+
+    @asynccontextmanager
+    async def _gate(self, verb: str, kind: Kind) -> AsyncIterator[None]:
+        """Let a pass be cut short at its so-many-th write: neither that nor a later one is answered."""
+        at, reaches = self._cut or (sys.maxsize, False)
+        nth = self._writes
+        self._writes += verb not in READS
+        cut = verb not in READS and nth >= at
+        if cut and (nth > at or not reaches):
+            raise Retryable("cut")
+        yield
+        if cut:
+            raise Retryable("its answer was lost")
 
     async def _plan(self) -> Plan | None:
         """What the operator is about to decide; None while the model is not inspected."""
@@ -228,6 +245,20 @@ class Simulation(World):
         key = ObjectKey(KEY.namespace, name)
         return str(self.cluster.objects[("Deployment", key)]["metadata"]["resourceVersion"])
 
+    # What others break ------------------------------------------------------------------------------
+
+    def remove(self, kind: Kind) -> None:
+        """Delete the children of a kind, as somebody with a broom would."""
+        for found, key in list(self.cluster.objects):
+            if found == kind.kind and key.name not in FOREIGN:
+                self.cluster.remove(kind, key)
+
+    def stop_engines(self) -> None:
+        """Scale every revision to zero behind the operator's back."""
+        for (kind, key), item in list(self.cluster.objects.items()):
+            if kind == DEPLOYMENT.kind and key.name not in FOREIGN:
+                self.cluster.put({**item, "spec": {**item["spec"], "replicas": 0}})
+
     # What people do ---------------------------------------------------------------------------------
 
     async def demand(self) -> None:
@@ -262,18 +293,6 @@ def reports(in_flight: int, now: datetime) -> Reports:
     load = ModelLoad(in_flight=in_flight, held=0, last_finished=NOW)
     report = LoadReport(since=NOW, models={str(KEY): load})
     return Reports(by_pod={"gateway-1": Received(report=report, at=now)}, expected=1)
-
-
-def _cut_after(writes: int | None) -> Callable[[str, str, str], None]:
-    left = [sys.maxsize if writes is None else writes]
-
-    def fail(verb: str, kind: str, name: str) -> None:
-        if verb in _WRITES:
-            left[0] -= 1
-            if left[0] < 0:
-                raise Retryable("cut")
-
-    return fail
 
 
 def _foreign(name: str) -> Manifest:

@@ -60,7 +60,7 @@ def test_the_operator_has_the_rights_it_uses_and_no_others() -> None:
     used[f"{resource(LLM_DEPLOYMENT)}/status"] |= {"patch"}
     used[f"{resource(DEPLOYMENT)}/scale"] |= {"patch"}
     used[resource(POD)] |= {"patch"}
-    used[resource(EVENT)] |= {"create", "patch"}
+    used[resource(EVENT)] |= {"create", "patch", "list"}
     used[f"{resource(POD)}/log"] |= {"get"}
     assert roles()["operator"] == used
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tertium.kube.cluster import DEPLOYMENT, LEASE, SERVICE
 from tests.simulation import BAD_ARGUMENT, PRODUCTS, Simulation
 
 MODEL = {"scaling": {"maxReplicas": 2, "idleSeconds": 30}, "rollout": {}, "engine": {}}
@@ -34,7 +35,7 @@ EDITS: list[dict[str, Any]] = [
     {"accelerators": BOTH[:1]},
     {"accelerators": []},
 ]
-CUTS = st.one_of(st.none(), st.integers(0, 4))
+CUTS = st.one_of(st.none(), st.tuples(st.integers(0, 5), st.booleans()))
 STEPS = st.one_of(
     st.tuples(st.just("round"), CUTS),
     st.tuples(st.just("round"), CUTS),
@@ -45,6 +46,8 @@ STEPS = st.one_of(
     st.tuples(st.just("advance"), st.sampled_from([1, 20, 61, 700])),
     st.tuples(st.just("free"), st.sampled_from(PRODUCTS), st.integers(0, 3)),
     st.tuples(st.just("in_flight"), st.sampled_from([None, 0, 1, 9])),
+    st.tuples(st.just("remove"), st.sampled_from([SERVICE, LEASE, DEPLOYMENT])),
+    st.tuples(st.just("stop_engines")),
 )
 SERVES: list[tuple[Any, ...]] = [("round", None)] * 4
 FINAL = {
@@ -58,11 +61,11 @@ FINAL = {
 
 async def take(world: Simulation, step: tuple[Any, ...]) -> None:
     match step:
-        case ("operate", writes):
-            await world.operate(writes=writes)
-        case ("round", writes):
+        case ("operate", cut):
+            await world.operate(cut)
+        case ("round", cut):
             await world.look()
-            await world.operate(writes=writes)
+            await world.operate(cut)
             world.replicate()
             world.schedule()
             world.run_engines()
@@ -79,6 +82,8 @@ async def take(world: Simulation, step: tuple[Any, ...]) -> None:
             world.clock.advance(seconds)
         case ("free", product, count):
             world.free[product] = count
+        case ("remove", kind):
+            world.remove(kind)
         case ("in_flight", count):
             world.in_flight = count
         case (act,):

@@ -114,3 +114,9 @@ async def test_a_node_queues_everybody_when_the_gpus_change_and_nobody_otherwise
     assert len(queue) == 0
     await on_event(event={"type": "DELETED", "object": a_node()})
     assert (await queue.get(), store.pools) == (KEY, ())
+
+
+def test_what_kopf_has_seen_is_not_kept_beside_the_store() -> None:
+    settings = build_settings()
+    assert settings.watching.chunk_size == 100
+    assert settings.queueing.idle_timeout == 0.2

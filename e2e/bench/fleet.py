@@ -45,11 +45,14 @@ QUIET_SHARE: Final = 0.03
 ROWS: Final = {
     "first_cpu": "first start: CPU s until all are Ready and quiet",
     "first_wall": "first start: s",
+    "first_cpu_each": "first start: CPU ms for each new deployment",
+    "first_peak": "first start: most resident memory, MiB",
     "first_writes": "first start: writes per deployment",
     "restart_cpu": "restart: CPU s until quiet",
+    "restart_cpu_each": "restart: CPU ms for each deployment",
     "restart_writes": "restart: writes",
     "rss": "resident memory after the restart, MiB",
-    "peak": "most resident memory, MiB",
+    "peak": "most resident memory from there to the last demand, MiB",
     "idle_writes": "writes in an idle minute",
     "idle_lease_writes": "of its own leader Lease in that minute",
     "idle_cpu": "CPU s in an idle minute",
@@ -87,6 +90,7 @@ class Fleet:
         operator.wait_ready()
         wait_quiet(operator)
         row["restart_cpu"] = round(operator.cpu_seconds, 1)
+        row["restart_cpu_each"] = round(1000 * operator.cpu_seconds / size, 1)
         row["restart_writes"] = len(_writes(self._audit.take()))
         row["rss"] = round(operator.rss_mib)
         row |= self._idle(operator)
@@ -107,12 +111,14 @@ class Fleet:
         until("all are Ready", lambda: not self._crowd.unready(), seconds=1200, every=2)
         wall = time.monotonic() - begun
         wait_quiet(operator)
-        cpu = operator.cpu_seconds
+        cpu, peak = operator.cpu_seconds, operator.peak_mib
         operator.stop()
         writes = _writes(self._audit.take())
         return {
             "first_cpu": round(cpu, 1),
             "first_wall": round(wall, 1),
+            "first_cpu_each": round(1000 * cpu / max(1, new), 1),
+            "first_peak": round(peak),
             "first_writes": round(len(writes) / max(1, new), 2),
         }
 

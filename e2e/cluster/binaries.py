@@ -60,6 +60,7 @@ KIND_CHECK: Final = GoProgram(name="kindcheck", module=MODULES / "kind")
 PAUSE: Final = GoProgram(name="pause", module=MODULES / "pause")
 FAKE_GPU: Final = GoProgram(name="fake-gpu", module=REPOSITORY / "images" / "fake-gpu")
 ENGINE_DOUBLE: Final = GoProgram(name="engine-double", module=REPOSITORY / "e2e" / "engine-double")
+LOADGEN: Final = GoProgram(name="loadgen", module=REPOSITORY / "e2e" / "bench" / "loadgen")
 
 LOCAL_CLUSTER: Final = (PAUSE, FAKE_GPU, ETCD, COREDNS, KUBE)
 

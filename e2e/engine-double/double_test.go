@@ -99,7 +99,7 @@ func TestWholeAnswers(t *testing.T) {
 			`{"max_completion_tokens":1,"max_tokens":9}`, `"content":"The"`},
 		{"an unknown model is not found", "/v1/completions", `{"model":"c"}`,
 			"{\"error\":{\"code\":404,\"message\":\"The model `c` does not exist.\",\"param\":\"model\",\"type\":\"NotFoundError\"}}"},
-		{"a body that is no JSON is refused", "/v1/completions", `{`, `"the body is not the JSON of a request`},
+		{"a body that is no JSON is refused", "/v1/completions", `{`, `"the body is not a request: `},
 		{"an answer that does not fit is refused", "/v1/completions", `{"max_tokens":9000}`,
 			`"This model's maximum context length is 8192 tokens. However, you requested 9000 output tokens`},
 	} {

@@ -109,7 +109,8 @@ func (e *engine) plan(prompt int, asked *int) task {
 }
 
 // generate hands each token to emit at its time and returns how the request ended and how many tokens it got.
-// It ends early when the client goes, the engine's life ends, or emit is false.
+// It ends early when the client goes, the engine's life ends, or emit is false. A task without tokens takes the
+// time of a first one.
 func (e *engine) generate(client context.Context, t task, emit func(index int, token string) bool) (ending, int) {
 	ctx, cancel := context.WithCancel(client)
 	defer cancel()
@@ -128,6 +129,9 @@ func (e *engine) generate(client context.Context, t task, emit func(index int, t
 
 	ended, count := t.ending, 0
 	due, last := time.Now().Add(e.ttft), time.Now()
+	if t.length == 0 && !sleep(ctx, e.ttft) {
+		ended = endAbort
+	}
 	for ; count < t.length; count++ {
 		if !sleep(ctx, time.Until(due)) || !emit(count, token(count)) {
 			ended = endAbort

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -27,77 +26,93 @@ func newHandler(e *engine) http.Handler {
 		e.metrics.write(w)
 	})
 	mux.HandleFunc("GET /v1/models", h.models)
-	mux.HandleFunc("POST /v1/chat/completions", func(w http.ResponseWriter, r *http.Request) { h.answer(w, r, chat{}) })
-	mux.HandleFunc("POST /v1/completions", func(w http.ResponseWriter, r *http.Request) { h.answer(w, r, completion{}) })
+	for path, d := range map[string]dialect{
+		"/v1/chat/completions":     chat{},
+		"/v1/completions":          completion{},
+		"/v1/responses":            responses{},
+		"/v1/messages":             messages{},
+		"/v1/audio/transcriptions": transcription{},
+	} {
+		mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) { h.generate(w, r, d) })
+	}
+	for path, reading := range map[string]reading{
+		"/v1/embeddings": embed,
+		"/rerank":        rerank, "/v1/rerank": rerank, "/v2/rerank": rerank,
+		"/score": score, "/v1/score": score,
+		"/tokenize": tokenize, "/detokenize": detokenize,
+		"/v1/messages/count_tokens": countTokens,
+	} {
+		mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) { h.read(w, r, reading) })
+	}
 	return mux
 }
 
 func (h *handler) models(w http.ResponseWriter, _ *http.Request) {
 	data := []any{}
 	for _, name := range h.engine.names {
-		data = append(data, map[string]any{
+		data = append(data, object{
 			"id": name, "object": "model", "created": time.Now().Unix(), "owned_by": "vllm",
 			"root": h.engine.model, "parent": nil, "max_model_len": h.engine.maxModelLen,
 		})
 	}
-	writeJSON(w, http.StatusOK, map[string]any{"object": "list", "data": data})
+	writeJSON(w, http.StatusOK, object{"object": "list", "data": data})
 }
 
-// request is the part of a request body that decides anything here.
-type request struct {
-	Model               string          `json:"model"`
-	Messages            json.RawMessage `json:"messages"`
-	Prompt              json.RawMessage `json:"prompt"`
-	MaxTokens           *int            `json:"max_tokens"`
-	MaxCompletionTokens *int            `json:"max_completion_tokens"`
-	Stream              bool            `json:"stream"`
-	StreamOptions       struct {
-		IncludeUsage bool `json:"include_usage"`
-	} `json:"stream_options"`
-}
-
-func (h *handler) answer(w http.ResponseWriter, r *http.Request, s shape) {
+// generate answers with a text, at once or as a stream.
+func (h *handler) generate(w http.ResponseWriter, r *http.Request, d dialect) {
 	e := h.engine
 	number, admitted := e.begin()
 	if !admitted {
-		http.Error(w, "Internal Server Error", http.StatusInternalServerError)
+		refuseDraining(w)
 		return
 	}
 	defer e.finish()
-
-	var asked request
-	if err := json.NewDecoder(r.Body).Decode(&asked); err != nil {
-		writeError(w, http.StatusBadRequest, "Bad Request", "the body is not the JSON of a request: "+err.Error(), "")
+	asked, ok := h.admit(w, r, number, d.fail)
+	if !ok {
 		return
 	}
-	if asked.Model != "" && !slices.Contains(e.names, asked.Model) {
-		message := fmt.Sprintf("The model `%s` does not exist.", asked.Model)
-		writeError(w, http.StatusNotFound, "NotFoundError", message, "model")
-		return
-	}
-	t := e.plan(estimate(s.prompt(asked)), firstOf(asked.MaxCompletionTokens, asked.MaxTokens))
+	t := e.plan(d.prompt(asked), firstOf(asked.MaxCompletionTokens, asked.MaxOutputTokens, asked.MaxTokens))
 	if total := t.prompt + t.length; total > e.maxModelLen {
 		message := fmt.Sprintf("This model's maximum context length is %d tokens. However, you requested %d output "+
 			"tokens and your prompt contains %d input tokens.", e.maxModelLen, t.length, t.prompt)
-		writeError(w, http.StatusBadRequest, "BadRequestError", message, "input_tokens")
-		return
-	}
-	if e.strikes(error500Every, number) {
-		e.metrics.wait()
-		e.metrics.leaveQueue(endError)
-		message := "EngineCore encountered an issue. See stack trace (above) for the root cause."
-		writeError(w, http.StatusInternalServerError, "InternalServerError", message, "")
+		writeJSON(w, http.StatusBadRequest, d.fail(http.StatusBadRequest, "BadRequestError", message, "input_tokens"))
 		return
 	}
 	a := reply{
-		id: fmt.Sprintf("%s-%08x", s.prefix(), number), model: e.names[0], created: time.Now().Unix(), shape: s,
-		resets: e.strikes(resetEvery, number), usage: e.forceIncludeUsage || asked.StreamOptions.IncludeUsage,
+		id: fmt.Sprintf("%s%08x", d.prefix(), number), model: e.names[0], created: time.Now().Unix(), dialect: d,
+		resets: e.strikes(resetEvery, number), limit: t.length,
+		usage:      e.forceIncludeUsage || asked.StreamOptions.IncludeUsage,
+		continuous: asked.StreamOptions.IncludeUsage && asked.StreamOptions.ContinuousUsageStats,
 	}
 	if asked.Stream {
 		a.stream(w, r, e, t)
 	} else {
 		a.whole(w, r, e, t)
 	}
+}
+
+// admit reads a request and refuses what vLLM would, or what a fault says; it has answered when it is false.
+func (h *handler) admit(w http.ResponseWriter, r *http.Request, number int, fail failure) (request, bool) {
+	e := h.engine
+	refuse := func(status int, kind, message, param string) (request, bool) {
+		writeJSON(w, status, fail(status, kind, message, param))
+		return request{}, false
+	}
+	asked, err := parseRequest(r)
+	if err != nil {
+		return refuse(http.StatusBadRequest, "Bad Request", "the body is not a request: "+err.Error(), "")
+	}
+	if asked.Model != "" && !slices.Contains(e.names, asked.Model) {
+		message := fmt.Sprintf("The model `%s` does not exist.", asked.Model)
+		return refuse(http.StatusNotFound, "NotFoundError", message, "model")
+	}
+	if e.strikes(error500Every, number) {
+		e.metrics.wait()
+		e.metrics.leaveQueue(endError)
+		message := "EngineCore encountered an issue. See stack trace (above) for the root cause."
+		return refuse(http.StatusInternalServerError, "InternalServerError", message, "")
+	}
+	return asked, true
 }
 
 // estimate is about how many tokens a text has.
@@ -114,18 +129,29 @@ func firstOf(values ...*int) *int {
 	return nil
 }
 
+// object is a JSON object.
+type object = map[string]any
+
 func writeJSON(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(body)
 }
 
-func writeError(w http.ResponseWriter, status int, kind, message, param string) {
-	detail := map[string]any{"message": message, "type": kind, "param": nil, "code": status}
+// failure is the body of an error answer.
+type failure func(status int, kind, message, param string) any
+
+// openAIFailure is how all APIs but Anthropic's say what is wrong.
+func openAIFailure(status int, kind, message, param string) any {
+	detail := object{"message": message, "type": kind, "param": nil, "code": status}
 	if param != "" {
 		detail["param"] = param
 	}
-	writeJSON(w, status, map[string]any{"error": detail})
+	return object{"error": detail}
+}
+
+func refuseDraining(w http.ResponseWriter) {
+	http.Error(w, "Internal Server Error", http.StatusInternalServerError)
 }
 
 // reset ends the connection as a peer that died does: without a word, the rest unsent.
@@ -138,29 +164,4 @@ func reset(w http.ResponseWriter) {
 		_ = tcp.SetLinger(0)
 	}
 	_ = connection.Close()
-}
-
-// text joins what JSON strings a raw value holds, however nested: message contents, prompts, lists of either.
-func text(raw json.RawMessage) string {
-	var value any
-	if json.Unmarshal(raw, &value) != nil {
-		return ""
-	}
-	var words strings.Builder
-	var walk func(any)
-	walk = func(value any) {
-		switch v := value.(type) {
-		case string:
-			words.WriteString(v)
-		case []any:
-			for _, item := range v {
-				walk(item)
-			}
-		case map[string]any:
-			walk(v["content"])
-			walk(v["text"])
-		}
-	}
-	walk(value)
-	return words.String()
 }

@@ -5,9 +5,11 @@
 // --host, --port, --tensor-parallel-size, --max-model-len, --max-num-seqs, --shutdown-timeout and
 // --enable-force-include-usage. Every other option is taken and ignored.
 //
-// Like vLLM it does not listen before it is up, answers /health, /version, /v1/models, /v1/chat/completions,
-// /v1/completions (JSON and SSE) and /metrics with vLLM's names, and on SIGTERM goes on with running requests for
-// --shutdown-timeout seconds, in which /health stays 200 and new requests get 500.
+// Like vLLM it does not listen before it is up. It answers /health, /version, /metrics and /v1/models; JSON and SSE at
+// /v1/chat/completions, /v1/completions, /v1/responses, /v1/messages and /v1/audio/transcriptions; JSON at
+// /v1/messages/count_tokens, /v1/embeddings, /rerank, /score, /tokenize and /detokenize; all in the shapes of vLLM 0.32.
+// On SIGTERM it goes on with running requests for --shutdown-timeout seconds, in which /health stays 200 and new
+// requests get 500.
 //
 // The environment sets what a real engine's hardware would:
 //

@@ -7,53 +7,38 @@ import (
 	"strings"
 )
 
-// shape is what differs between the two ways to ask for an answer.
-type shape interface {
-	prefix() string
-	prompt(request) string
-	object(streamed bool) string
-	opening() any                     // the first choice of a stream; nil for none
-	piece(text string) map[string]any // a choice of a stream
-	full(text string) map[string]any  // the choice of a whole answer
+// dialect is one of the APIs in which a text can be asked for: what its bodies and events look like.
+type dialect interface {
+	prefix() string     // of ids
+	prompt(request) int // tokens
+	fail(status int, kind, message, param string) any
+	whole(a reply, text string, ended ending, u usage) any
+	opening(a reply, u usage) []event
+	piece(a reply, text string, ended ending, u usage) []event // ended is empty before the last token
+	closing(a reply, text string, ended ending, u usage) []event
 }
-
-type chat struct{}
-
-func (chat) prefix() string          { return "chatcmpl" }
-func (chat) prompt(r request) string { return text(r.Messages) }
-func (chat) object(streamed bool) string {
-	if streamed {
-		return "chat.completion.chunk"
-	}
-	return "chat.completion"
-}
-func (chat) opening() any {
-	return map[string]any{"delta": map[string]any{"role": "assistant", "content": ""}}
-}
-func (chat) piece(text string) map[string]any {
-	return map[string]any{"delta": map[string]any{"content": text}}
-}
-func (chat) full(text string) map[string]any {
-	return map[string]any{"message": map[string]any{"role": "assistant", "content": text}}
-}
-
-type completion struct{}
-
-func (completion) prefix() string                   { return "cmpl" }
-func (completion) prompt(r request) string          { return text(r.Prompt) }
-func (completion) object(bool) string               { return "text_completion" }
-func (completion) opening() any                     { return nil }
-func (completion) piece(text string) map[string]any { return map[string]any{"text": text} }
-func (completion) full(text string) map[string]any  { return map[string]any{"text": text} }
 
 // reply is one answer on its way.
 type reply struct {
-	id      string
-	model   string
-	created int64
-	shape   shape
-	resets  bool // its connection breaks
-	usage   bool // a stream ends with the numbers of tokens
+	id         string
+	model      string
+	created    int64
+	dialect    dialect
+	limit      int  // tokens
+	resets     bool // its connection breaks
+	usage      bool // a stream ends with the numbers of tokens
+	continuous bool // so does each of its events
+}
+
+// usage is how many tokens a request has had so far.
+type usage struct {
+	prompt, completion int
+}
+
+// event is one of a stream; text goes out as it is, all else as JSON.
+type event struct {
+	name string
+	data any
 }
 
 func (a reply) whole(w http.ResponseWriter, r *http.Request, e *engine, t task) {
@@ -66,20 +51,17 @@ func (a reply) whole(w http.ResponseWriter, r *http.Request, e *engine, t task) 
 		reset(w)
 		return
 	}
-	body := a.envelope(false, a.choice(a.shape.full(content.String()), ended))
-	body["usage"] = usage(t.prompt, count)
-	writeJSON(w, http.StatusOK, body)
+	writeJSON(w, http.StatusOK, a.dialect.whole(a, content.String(), ended, usage{t.prompt, count}))
 }
 
 func (a reply) stream(w http.ResponseWriter, r *http.Request, e *engine, t task) {
 	w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
-	if opening, ok := a.shape.opening().(map[string]any); ok {
-		a.event(w, a.envelope(true, a.choice(opening, "")))
-	}
+	send(w, a.dialect.opening(a, usage{prompt: t.prompt}))
 	breaks := -1
 	if a.resets {
 		breaks = t.length / 2
 	}
+	var content strings.Builder
 	// As in vLLM the last token brings the reason with it.
 	ended, count := e.generate(r.Context(), t, func(index int, token string) bool {
 		if index == breaks {
@@ -89,7 +71,8 @@ func (a reply) stream(w http.ResponseWriter, r *http.Request, e *engine, t task)
 		if index == t.length-1 {
 			last = t.ending
 		}
-		a.event(w, a.envelope(true, a.choice(a.shape.piece(token), last)))
+		content.WriteString(token)
+		send(w, a.dialect.piece(a, token, last, usage{t.prompt, index + 1}))
 		return true
 	})
 	if a.resets {
@@ -97,41 +80,22 @@ func (a reply) stream(w http.ResponseWriter, r *http.Request, e *engine, t task)
 		return
 	}
 	if ended == endAbort {
-		a.event(w, a.envelope(true, a.choice(a.shape.piece(""), endAbort)))
+		send(w, a.dialect.piece(a, "", endAbort, usage{t.prompt, count}))
 	}
-	if a.usage {
-		body := a.envelope(true)
-		body["usage"] = usage(t.prompt, count)
-		a.event(w, body)
-	}
-	fmt.Fprint(w, "data: [DONE]\n\n")
+	send(w, a.dialect.closing(a, content.String(), ended, usage{t.prompt, count}))
 }
 
-func (a reply) envelope(streamed bool, choices ...any) map[string]any {
-	if choices == nil {
-		choices = []any{}
+func send(w http.ResponseWriter, events []event) {
+	for _, one := range events {
+		if one.name != "" {
+			fmt.Fprintf(w, "event: %s\n", one.name)
+		}
+		data, plain := one.data.(string)
+		if !plain {
+			encoded, _ := json.Marshal(one.data)
+			data = string(encoded)
+		}
+		fmt.Fprintf(w, "data: %s\n\n", data)
 	}
-	return map[string]any{
-		"id": a.id, "object": a.shape.object(streamed), "created": a.created, "model": a.model, "choices": choices,
-	}
-}
-
-func (reply) choice(content map[string]any, ended ending) map[string]any {
-	content["index"], content["logprobs"], content["finish_reason"] = 0, nil, nil
-	if ended != "" {
-		content["finish_reason"] = ended
-	}
-	return content
-}
-
-func (reply) event(w http.ResponseWriter, body any) {
-	data, _ := json.Marshal(body)
-	fmt.Fprintf(w, "data: %s\n\n", data)
 	_ = http.NewResponseController(w).Flush()
-}
-
-func usage(prompt, completion int) map[string]int {
-	return map[string]int{
-		"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion,
-	}
 }

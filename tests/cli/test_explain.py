@@ -177,6 +177,16 @@ def test_the_live_cluster_is_read_and_never_written(
     assert capsys.readouterr().out == out
 
 
+def test_a_snapshot_holds_what_only_events_tell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    world = asyncio.run(settled({"scaling": {"minReplicas": 1}}))
+    words = world.delay_volume('secret "hf" not found')
+    world.clock.advance(20)
+    assert main(["explain", "--observed", str(save(world, tmp_path / "snapshot.yaml"))]) == 0
+    out = capsys.readouterr().out
+    assert "rule       rest_after_failed_start: " in out
+    assert words in out
+
+
 def test_nothing_that_is_not_there_is_explained(live: World, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "nobody", "-n", "team-a"]) == 2
     assert capsys.readouterr().err == "tertium explain: there is no LLMDeployment team-a/nobody\n"

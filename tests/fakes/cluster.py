@@ -54,13 +54,21 @@ class FakeCluster:
         self.fail("get", kind.kind, key.name)
         return copy.deepcopy(self.objects.get((kind.kind, key)))
 
-    async def list(self, kind: Kind, *, namespace: str | None = None, labels: str = "") -> Sequence[Manifest]:
+    async def list(
+        self, kind: Kind, *, namespace: str | None = None, labels: str = "", fields: str = ""
+    ) -> Sequence[Manifest]:
         self.fail("list", kind.kind, "")
         return [
             copy.deepcopy(manifest)
             for (stored_kind, key), manifest in self.objects.items()
-            if stored_kind == kind.kind and namespace in (None, key.namespace) and _matches(manifest, labels)
+            if stored_kind == kind.kind
+            and namespace in (None, key.namespace)
+            and _matches(manifest, labels)
+            and _has(manifest, fields)
         ]
+
+    async def pages(self, kind: Kind, *, labels: str = "") -> AsyncIterator[Sequence[Manifest]]:
+        yield await self.list(kind, labels=labels)
 
     async def apply(self, kind: Kind, manifest: Manifest) -> Manifest:
         content = {name: value for name, value in manifest.items() if name != "status"}
@@ -208,6 +216,11 @@ def _matches(manifest: Manifest, labels: str) -> bool:
         own.get(name) == value
         for name, _, value in (term.partition("=") for term in labels.split(",") if term)
     )
+
+
+def _has(manifest: Manifest, fields: str) -> bool:
+    terms = (term.partition("=") for term in fields.split(",") if term)
+    return all(_at(manifest, tuple(path.split("."))) == value for path, _, value in terms)
 
 
 def _at(manifest: Manifest | None, path: Path) -> Any:

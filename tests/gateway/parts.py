@@ -140,7 +140,7 @@ class Engine:
         """Content type and pieces of every answer, where a test is about them."""
         app = web.Application(client_max_size=2**26)
         app.router.add_get("/health", self._health)
-        app.router.add_post("/v1/{path:.*}", self._answer)
+        app.router.add_post("/{path:.*}", self._answer)
         self._runner = web.AppRunner(app, shutdown_timeout=0.5)
 
     async def start(self) -> None:
@@ -157,10 +157,11 @@ class Engine:
         return web.Response(status=200 if self.healthy else 503)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        body = await request.json()
         self.requests.append(dict(request.headers))
         if self.says is not None:
             return await self._say(request, *self.says)
+        form = request.content_type == "multipart/form-data"
+        body = dict(await request.post()) if form else await request.json()
         if not body.get("stream"):
             return web.json_response({"by": self.ip, "model": body["model"], "path": request.path})
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})

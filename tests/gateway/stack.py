@@ -139,7 +139,7 @@ async def until(condition: Any, *, limit_seconds: float = 5.0) -> None:
 
 
 @asynccontextmanager
-async def running_stack(directory: Path) -> AsyncIterator[Stack]:
+async def running_stack(directory: Path, **more: Any) -> AsyncIterator[Stack]:
     """Start everything, wait until it is ready, stop everything."""
     listen, admin, activator, report, engine = free_ports(5)
     layout = Layout(
@@ -148,6 +148,7 @@ async def running_stack(directory: Path) -> AsyncIterator[Stack]:
         admin_port=admin,
         activator_port=activator,
         engine_port=engine,
+        **more,
     )
     prepare(layout, "test")
     connector = aiohttp.TCPConnector(limit=0, force_close=True)

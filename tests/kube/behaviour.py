@@ -222,6 +222,16 @@ async def lists(cluster: Cluster, namespace: str) -> None:
     assert await cluster.list(CONFIG_MAP, namespace=f"{namespace}-other", labels="a=1") == []
 
 
+async def pages(cluster: Cluster, namespace: str) -> None:
+    """All that is listed is in the pages, each object once."""
+    label = {"paged": namespace}
+    for name in ("a", "b", "c"):
+        await cluster.apply(CONFIG_MAP, config_map(namespace, {}, name=name, labels=label))
+    found = [item async for page in cluster.pages(CONFIG_MAP, labels=f"paged={namespace}") for item in page]
+    assert sorted(item["metadata"]["name"] for item in found) == ["a", "b", "c"]
+    assert {item["kind"] for item in found} == {"ConfigMap"}
+
+
 async def scaled(cluster: Cluster, namespace: str) -> None:
     key = ObjectKey(namespace, "thing")
     made = await cluster.apply(DEPLOYMENT, deployment(namespace, replicas=0))
@@ -263,6 +273,16 @@ async def one_event(cluster: Cluster, namespace: str) -> None:
     found = await cluster.list(EVENT, namespace=namespace)
     said = sorted(item.get("message") or item["note"] for item in found if item["reason"] == "Woke")
     assert said == ["it slept", "it woke"]
+
+
+async def events_about_one(cluster: Cluster, namespace: str) -> None:
+    for name in ("thing", "other"):
+        about = await cluster.apply(CONFIG_MAP, config_map(namespace, {}, name=name))
+        key = ObjectKey(namespace, name)
+        words: dict[str, Any] = {"type": "Warning", "reason": "Broke", "message": f"{name} broke", "now": NOW}
+        await cluster.event(CONFIG_MAP, key, uid=uid(about), **words)
+    found = await cluster.list(EVENT, namespace=namespace, fields=f"involvedObject.uid={uid(about)}")
+    assert [item["message"] for item in found] == ["other broke"]
 
 
 async def absent_log(cluster: Cluster, namespace: str) -> None:
@@ -327,10 +347,12 @@ CASES: Final[Mapping[str, Case]] = {
     "only the object with this uid and version is deleted, and an absent one is fine": deletions,
     "a successor of the same name inherits nothing": successor,
     "lists obey namespace and labels": lists,
+    "a list comes in pages too": pages,
     "a scaled count outlives an apply that no longer names it": scaled,
     "an object with another uid, or none, is not scaled": scaled_stranger,
     "a replacement needs the version it has seen": replaced,
     "the same words about an object are one Event": one_event,
+    "Events are found by whom they are about": events_about_one,
     "a Pod that is not there has said nothing": absent_log,
     "a watch lists, then tells changes in order": watched,
 }

@@ -250,9 +250,20 @@ async def test_pages_of_a_list_are_joined(api: tuple[ApiServer, KubeCluster]) ->
     found = await cluster.list(POD, namespace="team-a", labels="x=y")
     assert [(each["kind"], each["metadata"]["name"]) for each in found] == [("Pod", "a"), ("Pod", "b")]
     assert [query for _, _, query, _ in server.requests] == [
-        {"limit": "500", "labelSelector": "x=y"},
-        {"limit": "500", "labelSelector": "x=y", "continue": "next"},
+        {"limit": "100", "labelSelector": "x=y"},
+        {"limit": "100", "labelSelector": "x=y", "continue": "next"},
     ]
+
+
+async def test_pages_are_asked_for_one_after_the_other(api: tuple[ApiServer, KubeCluster]) -> None:
+    server, cluster = api
+    server.says(200, page(item("a"), more="next"))
+    server.says(200, page(item("b")))
+    seen = [
+        ([each["metadata"]["name"] for each in found], len(server.requests))
+        async for found in cluster.pages(POD, labels="x=y")
+    ]
+    assert seen == [(["a"], 1), (["b"], 2)]
 
 
 async def test_what_is_not_there_is_a_result(api: tuple[ApiServer, KubeCluster]) -> None:

@@ -22,6 +22,7 @@ async def call_everything(cluster: Cluster) -> None:
     """Call each method once, on a cluster that has one deployment, one pod and one Lease."""
     await cluster.get(POD, KEY)
     await cluster.list(POD)
+    assert [len(page) async for page in cluster.pages(POD)] == [1]
     await cluster.pod_log(KEY, "engine", tail_lines=1)
     created = await cluster.apply(SERVICE, A_SERVICE)
     uid = created["metadata"]["uid"]
@@ -60,6 +61,7 @@ async def test_every_call_passes_the_gate_and_does_its_work(fake: FakeCluster) -
     assert passed == [
         ("get", "Pod"),
         ("list", "Pod"),
+        ("pages", "Pod"),
         ("pod_log", "Pod"),
         ("apply", "Service"),
         ("scale", "Service"),

@@ -170,6 +170,38 @@ async def test_a_log_that_cannot_be_read_keeps_no_gpu() -> None:
     )
 
 
+async def test_a_volume_that_can_never_come_is_a_failed_start_after_ten_seconds() -> None:
+    world = World()
+    await world.settle_inspected()
+    await world.demand()
+    await world.settle()
+    words = world.delay_volume('secret "hf" not found')
+    await world.settle()
+    assert (await world.pass_()).requeue_after == 10.0
+    assert world.replicas == 1
+    world.clock.advance(10)
+    await world.settle()
+    assert (world.replicas, world.conditions["Active"]) == (0, "False/StartFailed")
+    assert world.message("Active") == words
+
+
+async def test_a_volume_that_may_still_come_is_told_and_waited_for() -> None:
+    world = World()
+    await world.settle_inspected()
+    await world.demand()
+    await world.settle()
+    words = world.delay_volume("mount.nfs: Connection timed out")
+    world.clock.advance(10)
+    await world.demand()
+    await world.settle()
+    assert (await world.pass_()).requeue_after == 15.0
+    assert world.replicas == 1
+    assert words in world.message("Progressing")
+    world.cluster.fail = failing_on("list", "Event")
+    await world.settle()
+    assert world.replicas == 1
+
+
 async def test_an_evicted_pod_is_no_replica() -> None:
     world = World()
     await world.settle_inspected()

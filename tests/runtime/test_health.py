@@ -17,6 +17,7 @@ class Body:
 
     def __init__(self) -> None:
         self.stuck = 0.0
+        self.longest = 40.0
         self.ages = {"pods": 60.0, "leases": 3.0}
         self.silence = 2.0
         self.ready = False
@@ -25,6 +26,7 @@ class Body:
     def signs(self) -> Signs:
         return Signs(
             stuck_for=lambda: self.stuck,
+            longest=lambda: self.longest,
             watch_ages=lambda: self.ages,
             api_silence=lambda: self.silence,
             ready=lambda: self.ready,
@@ -37,6 +39,10 @@ class Body:
         pytest.param({}, "", id="all is well"),
         pytest.param({"stuck": 60.0}, "", id="a reconcile may take as long as the API server may"),
         pytest.param({"stuck": 65.0}, "no reconcile has finished for 65 s", id="the loop is stuck"),
+        pytest.param({"longest": 600.0}, "", id="a reconcile of many calls to a slow API server"),
+        pytest.param(
+            {"longest": 601.0}, "a reconcile has not ended for 601 s", id="one hangs while the others go on"
+        ),
         pytest.param(
             {"ages": {"pods": 181.0, "leases": 3.0}},
             "the watch of pods has brought nothing for 181 s",

@@ -195,3 +195,17 @@ async def test_work_that_does_not_end_is_noticed() -> None:
     assert queue.stuck_for() == pytest.approx(70)
     queue.done("a")
     assert queue.stuck_for() == 0
+
+
+async def test_one_key_that_hangs_is_noticed_while_others_are_worked_on() -> None:
+    queue = WorkQueue[str]()
+    assert queue.longest() == 0
+    queue.add("hangs")
+    assert await queue.get() == "hangs"
+    await asyncio.sleep(50)
+    queue.add("fine")
+    queue.done(await queue.get())
+    assert queue.stuck_for() == 0
+    assert queue.longest() == pytest.approx(50)
+    queue.done("hangs")
+    assert queue.longest() == 0

@@ -85,6 +85,25 @@ class World:
         revision = self.engine()["metadata"]["labels"][names.REVISION_LABEL]
         self.cluster.put(a_pod_manifest(name, status=status, labels={names.REVISION_LABEL: revision}))
 
+    def delay_volume(self, why: str, name: str = "qwen-engine-1") -> str:
+        """Let a new pod wait for a volume, as its Events alone say; return their words."""
+        scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": at(0)}
+        container = {"name": "engine", "state": {"waiting": {"reason": "ContainerCreating"}}}
+        status = {"phase": "Pending", "conditions": [scheduled], "containerStatuses": [container]}
+        self.put_pod(status, name)
+        said = f'MountVolume.SetUp failed for volume "token" : {why}'
+        event = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": f"{name}.1", "namespace": KEY.namespace},
+            "involvedObject": {"uid": self.cluster.one(POD, name)["metadata"]["uid"]},
+            "reason": "FailedMount",
+            "message": said,
+            "lastTimestamp": at(1),
+        }
+        self.cluster.put(event)
+        return f"FailedMount: {said}"
+
     def remove_pod(self, name: str = "qwen-engine-1") -> None:
         self.cluster.remove(POD, ObjectKey(KEY.namespace, name))
 

@@ -62,8 +62,15 @@ tolerations: {{- toYaml . | nindent 2 }}
 
 {{/* Where callers inside the cluster reach the OpenAI-compatible API. */}}
 {{- define "tertium.gatewayUrl" -}}
-{{- $port := int .Values.gateway.service.port -}}
-http://{{ include "tertium.name" . }}-gateway.{{ .Release.Namespace }}{{ if ne $port 80 }}:{{ $port }}{{ end }}/v1
+{{- $tls := not (empty .Values.gateway.tls.secretName) -}}
+{{- $port := int (include "tertium.gatewayPort" .) -}}
+{{- ternary "https" "http" $tls }}://{{ include "tertium.name" . }}-gateway.{{ .Release.Namespace }}
+{{- if ne $port (ternary 443 80 $tls) }}:{{ $port }}{{ end }}/v1
+{{- end -}}
+
+{{/* Port of the gateway's Service. */}}
+{{- define "tertium.gatewayPort" -}}
+{{- .Values.gateway.service.port | default (ternary 80 443 (empty .Values.gateway.tls.secretName)) -}}
 {{- end -}}
 
 {{/* Environment of every container of a gateway pod. */}}
@@ -72,6 +79,12 @@ http://{{ include "tertium.name" . }}-gateway.{{ .Release.Namespace }}{{ if ne $
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
 - name: TERTIUM_ENVOY_DIR
   value: /etc/tertium/envoy
+{{- if .Values.gateway.tls.secretName }}
+- name: TERTIUM_TLS_DIR
+  value: /etc/tertium/tls
+{{- end }}
+- name: TERTIUM_TRUSTED_HOPS
+  value: {{ .Values.gateway.trustedHops | quote }}
 - name: TERTIUM_DRAIN_SECONDS
   value: {{ .Values.gateway.drainSeconds | quote }}
 - name: TERTIUM_LOG_LEVEL

@@ -78,6 +78,7 @@ async def run_operator(settings: OperatorSettings) -> None:
 
         signs = Signs(
             stuck_for=queue.stuck_for,
+            longest=queue.longest,
             watch_ages=ages.ages,
             api_silence=leadership.silence,
             ready=watching.is_set,
@@ -136,7 +137,8 @@ async def wait_for_crd(cluster: Cluster) -> None:
     deadline = asyncio.get_running_loop().time() + CRD_WAIT_SECONDS
     while True:
         try:
-            await cluster.list(LLM_DEPLOYMENT)
+            # Any answer does, and that of all of them may be large.
+            await cluster.list(LLM_DEPLOYMENT, fields="metadata.name=none")
         except Retryable as fault:
             if asyncio.get_running_loop().time() > deadline:
                 raise Terminal(

@@ -19,12 +19,14 @@ from tertium.api.meta import ObjectKey
 from tertium.api.v1alpha1 import GROUP, PLURAL, VERSION
 from tertium.core import names
 from tertium.kube.cluster import NODE, Kind
+from tertium.kube.watch import PAGE_LIMIT
 from tertium.runtime.queue import WorkQueue
 from tertium.runtime.relist import CHILD_KINDS
 from tertium.runtime.store import Store
 
 SERVER_TIMEOUT_SECONDS: Final = 290
 CLIENT_TIMEOUT_SECONDS: Final = 310
+WORKER_IDLE_SECONDS: Final = 0.2
 UNUSED_FINALIZER: Final = f"{GROUP}/unused-by-anyone"
 """kopf takes its finalizer off objects that carry it; so it must be one that nobody ever sets."""
 
@@ -86,7 +88,9 @@ def build_settings() -> kopf.OperatorSettings:
     settings.watching.server_timeout = SERVER_TIMEOUT_SECONDS
     settings.watching.client_timeout = CLIENT_TIMEOUT_SECONDS
     settings.watching.connect_timeout = 5
-    settings.watching.chunk_size = 500
+    settings.watching.chunk_size = PAGE_LIMIT
+    # As long as a worker idles it keeps the object it saw last, whole: at a start that is all of them.
+    settings.queueing.idle_timeout = WORKER_IDLE_SECONDS
     settings.networking.request_timeout = 60
     settings.networking.error_backoffs = _Backoffs()
     settings.networking.enforce_retry_after = True

@@ -55,7 +55,9 @@ def test_a_sleeping_model_has_only_the_activator() -> None:
 
 
 def test_a_cluster_gets_its_endpoints_from_the_activator_and_counts_active_requests() -> None:
-    cluster = MessageToDict(build_cluster(ObjectKey("team", "a")), preserving_proto_field_name=True)
+    cluster = MessageToDict(
+        build_cluster(ObjectKey("team", "a"), by_prefix=False), preserving_proto_field_name=True
+    )
     assert (cluster["name"], cluster["type"]) == ("team/a", "EDS")
     assert "ads" in cluster["eds_cluster_config"]["eds_config"]
     assert [

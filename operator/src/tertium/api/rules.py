@@ -66,6 +66,13 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
             field=".deleteAfterIdleSeconds",
         ),
     ),
+    "spec.routing": (
+        Rule(
+            expression="!has(self.prefixCharacters) || (has(self.affinity) && self.affinity == 'Prefix')",
+            message="prefixCharacters goes with affinity Prefix only; set affinity to Prefix or remove it",
+            field=".prefixCharacters",
+        ),
+    ),
     "spec.model": (
         Rule(
             expression="!has(self.revision) || self.source.startsWith('hf://')",

@@ -20,6 +20,7 @@ from tertium.core.observed import Observed, Owner
 from tertium.core.placement import Placed, place
 from tertium.core.plan import Plan, Scale, Sized
 from tertium.core.policy import Policy
+from tertium.core.preparation import seconds_to_look
 from tertium.core.rollout import Course, engine_goals, rollout_status, wanted_revision
 from tertium.core.scaling import Case, decide_scale
 from tertium.core.starts import judge_starts
@@ -56,11 +57,9 @@ def decide(owner: Owner, observed: Observed, policy: Policy, now: datetime) -> P
     expiry = expiry_of(owner, observed, wanted=scale.replicas, now=now)
     asks = (scale.requeue_after, placed.requeue_after, expiry.requeue_after, course.rest_left or None)
     counting = seconds_until_written(owner.identity.status.usage, observed.tally, now)
-    more = (
-        _inspection_retry(observed, step, policy, now),
-        _start_timeout(owner, observed, now),
-        counting or None,
-    )
+    looks = (seconds_to_look(pod.preparing, now) for pod in observed.pods if pod.failure is None)
+    started = _start_timeout(owner, observed, now)
+    more = (_inspection_retry(observed, step, policy, now), started, counting or None, *looks)
     return Plan(
         sizing=placed.sizing,
         scale=scale,

@@ -13,6 +13,7 @@ from tertium.api.meta import Manifest, parse_time
 from tertium.api.v1alpha1 import StartPhase, StartRecord
 from tertium.core import failure, names
 from tertium.core.failure import StartFailure
+from tertium.core.preparation import prepared_since
 
 GPU_RESOURCES: Final = "nvidia.com/"
 """Prefix of the resources that are GPUs or slices of them."""
@@ -59,6 +60,8 @@ class EnginePod:
     """Its node is out of use: whatever it still does there, nobody sees it."""
     taken_by: str = ""
     """Who takes it away though nobody scaled it down, as a sentence; empty: nobody."""
+    preparing: datetime | None = None
+    """Since when the kubelet prepares its volumes and network; None: it does not, or they are there."""
     streams: int | None = None
     """Requests it works on; None: not known."""
     leaves_by: datetime | None = None
@@ -91,6 +94,7 @@ class EnginePod:
             failure=None if terminating else failure.failure_of(manifest),
             taken_by=failure.taken_by(manifest),
             lost=failure.is_lost(manifest),
+            preparing=None if terminating or ended else prepared_since(manifest),
             leaves_by=failure.time_of(metadata.get("deletionTimestamp")),
         )
 

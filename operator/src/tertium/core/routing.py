@@ -33,6 +33,8 @@ class Model:
     refusal: Refusal | None
     progress: str = ""
     """What the operator last said about a start, for a caller who waited in vain."""
+    prefix_characters: int = 0
+    """Requests that have so much in common go to the same replica; 0: to the one with the fewest."""
     eta_seconds: int | None = None
     """How long a start is expected to take; None: it was never started."""
 
@@ -42,6 +44,7 @@ class Target:
     """Where a name leads, as far as Envoy must know."""
 
     key: ObjectKey
+    prefix_characters: int = 0
     uid: str = ""
 
 
@@ -60,7 +63,7 @@ class RoutingTable:
 
     def targets(self) -> Mapping[str, Target]:
         """Where each name leads."""
-        each = {key: Target(key, model.uid) for key, model in self.models.items()}
+        each = {key: Target(key, it.prefix_characters, it.uid) for key, it in self.models.items()}
         return {name: each[key] for name, key in self.routes.items()}
 
     def find(self, name: str) -> Model | None:
@@ -109,6 +112,7 @@ def parse_model(manifest: Manifest) -> Model | str | None:
         rejects=spec.cold_start.mode == "Reject",
         refusal=refusal_of(manifest),
         progress=_progress(manifest),
+        prefix_characters=spec.routing.prefix_characters if spec.routing.affinity == "Prefix" else 0,
         eta_seconds=eta,
     )
 

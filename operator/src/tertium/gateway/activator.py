@@ -26,6 +26,7 @@ from tertium.render.envoy.layout import (
     DEPLOYMENT_HEADER,
     MODEL_HEADER,
     PROBLEM_HEADER,
+    REDIRECTED_HEADER,
 )
 from tertium.render.envoy.routes import MODEL_UNKNOWN
 
@@ -103,7 +104,9 @@ async def _is_new(request: web.Request, world: World, publisher: Publisher) -> b
     caller sees nothing of it.
     """
     name = request.headers.get(MODEL_HEADER, "")
-    if request.headers.get(PROBLEM_HEADER) != MODEL_UNKNOWN or world.table.find(name) is None:
+    if REDIRECTED_HEADER in request.headers or request.headers.get(PROBLEM_HEADER) != MODEL_UNKNOWN:
+        return False
+    if world.table.find(name) is None:
         return False
     await _discard(request)
     return await publisher.has_route(name, limit_seconds=_ROUTE_SECONDS)

@@ -9,9 +9,10 @@ from typing import Any, Final
 
 from tertium.core.refusal import Refusal
 from tertium.core.routing import Model, RoutingTable
+from tertium.render.envoy.forms import FORM_BROKEN, FORM_CONTENT_TYPE, MODEL_MISSING
 from tertium.render.envoy.layout import RELEASE_HEADER, RELEASE_VALUE
 from tertium.render.envoy.listener import JSON_CONTENT_TYPE
-from tertium.render.envoy.routes import BODY_NOT_JSON, MODEL_MISSING, MODEL_UNKNOWN
+from tertium.render.envoy.routes import API_PATHS, BODY_NOT_JSON, MODEL_UNKNOWN
 
 _LEAST_RETRY_SECONDS: Final = 5
 _MOST_RETRY_SECONDS: Final = 110
@@ -133,7 +134,7 @@ def explain(asked: Asked, table: RoutingTable) -> Answer:
 
 
 def _wrong_path(asked: Asked, table: RoutingTable) -> Answer | None:
-    if asked.path.startswith("/v1/"):
+    if re.fullmatch(API_PATHS, asked.path):
         return None
     message = f"There is nothing at '{asked.path[:_SHOWN]}'. The API is under /v1/."
     return error(404, "path_not_found", message)
@@ -147,7 +148,8 @@ def _wrong_method(asked: Asked, table: RoutingTable) -> Answer | None:
 
 
 def _wrong_content(asked: Asked, table: RoutingTable) -> Answer | None:
-    if not re.fullmatch(JSON_CONTENT_TYPE, asked.content_type):
+    is_form = re.fullmatch(FORM_CONTENT_TYPE, asked.content_type)
+    if not is_form and not re.fullmatch(JSON_CONTENT_TYPE, asked.content_type):
         found = f"is '{asked.content_type[:_SHOWN]}'" if asked.content_type else "is missing"
         message = f"The header Content-Type {found}; 'application/json' was expected."
         return error(415, "unsupported_content_type", message)
@@ -156,6 +158,8 @@ def _wrong_content(asked: Asked, table: RoutingTable) -> Answer | None:
         return error(415, "unsupported_content_encoding", message)
     if asked.problem == BODY_NOT_JSON:
         return error(400, "body_not_json", "The request body is not valid JSON.")
+    if asked.problem == FORM_BROKEN:
+        return error(400, "body_not_form", "The request body is not a valid form (multipart/form-data).")
     return None
 
 

@@ -91,17 +91,18 @@ class Publisher:
             gone = (self._table or table).models.keys() - table.models.keys()
             self._table = table
             for key in gone:
-                self._put(key, ())
+                self._put_endpoints(key, ())
                 asyncio.get_running_loop().call_later(LINGER_SECONDS, self._withdraw, key)
         for key, listed in addresses.items():
             if key in table.models:
-                self._put(key, listed)
+                cluster = build_cluster(key, by_prefix=table.models[key].prefix_characters > 0)
+                self._clusters[str(key)] = Offer.of(cluster)
+                self._put_endpoints(key, listed)
         self._stir()
 
-    def _put(self, key: ObjectKey, addresses: tuple[str, ...]) -> None:
+    def _put_endpoints(self, key: ObjectKey, addresses: tuple[str, ...]) -> None:
         if self._addresses.get(key) != addresses:
             self._addresses[key] = addresses
-            self._clusters.setdefault(str(key), Offer.of(build_cluster(key)))
             self._endpoints[str(key)] = Offer.of(build_endpoints(key, addresses, self._layout))
 
     def _withdraw(self, key: ObjectKey) -> None:

@@ -22,6 +22,12 @@ class GatewaySettings(BaseSettings):
     admin_port: int = Field(default=9901, ge=1, le=65535, description="Envoy's admin interface, on loopback.")
     activator_port: int = Field(default=9109, ge=1, le=65535, description="The activator, on loopback.")
     report_port: int = Field(default=9110, ge=1, le=65535, description="`/load`, `/livez` and `/readyz`.")
+    tls_dir: Path | None = Field(
+        default=None, description="Directory with tls.crt and tls.key for callers; absent: no encryption."
+    )
+    trusted_hops: int = Field(
+        default=0, ge=0, le=16, description="Proxies in front whose word on the caller's address counts."
+    )
     drain_seconds: int = Field(
         default=120, ge=1, le=86_400, description="Longest wait for running requests when the pod stops."
     )
@@ -35,4 +41,6 @@ class GatewaySettings(BaseSettings):
             listen_port=self.listen_port,
             admin_port=self.admin_port,
             activator_port=self.activator_port,
+            tls_directory="" if self.tls_dir is None else str(self.tls_dir),
+            trusted_hops=self.trusted_hops,
         )

@@ -18,7 +18,7 @@ from tertium.kube.connection import Connection, connect
 from tertium.kube.errors import error_of
 from tertium.kube.events import build_event
 from tertium.kube.objects import parse_object, path_of
-from tertium.kube.watch import list_objects, watch_objects
+from tertium.kube.watch import list_objects, list_pages, watch_objects
 
 LEASE_FIELD_MANAGER: Final = "tertium-gateway"
 LOG_LIMIT_BYTES: Final = 1_048_576
@@ -49,9 +49,19 @@ class KubeCluster:
             return None
         return parse_object(answer, f"get {kind.kind} {key}")
 
-    async def list(self, kind: Kind, *, namespace: str | None = None, labels: str = "") -> Sequence[Manifest]:
-        """Return the objects that match the label selector, in one namespace or in all."""
-        return (await list_objects(self._connection, kind, namespace=namespace or "", labels=labels))[0]
+    async def list(
+        self, kind: Kind, *, namespace: str | None = None, labels: str = "", fields: str = ""
+    ) -> Sequence[Manifest]:
+        """Return the objects that match both selectors, in one namespace or in all."""
+        found, _ = await list_objects(
+            self._connection, kind, namespace=namespace or "", labels=labels, fields=fields
+        )
+        return found
+
+    async def pages(self, kind: Kind, *, labels: str = "") -> AsyncIterator[Sequence[Manifest]]:
+        """Yield the objects of all namespaces that match the label selector, some at a time."""
+        async for page, _ in list_pages(self._connection, kind, labels=labels):
+            yield page
 
     async def apply(self, kind: Kind, manifest: Manifest) -> Manifest:
         """Server-side apply as field manager `tertium`, forced; return the object as it now is."""

@@ -47,8 +47,14 @@ class Cluster(Protocol):
         """Return the object, or None when there is none."""
         ...
 
-    async def list(self, kind: Kind, *, namespace: str | None = None, labels: str = "") -> Sequence[Manifest]:
-        """Return the objects that match the label selector, in one namespace or in all."""
+    async def list(
+        self, kind: Kind, *, namespace: str | None = None, labels: str = "", fields: str = ""
+    ) -> Sequence[Manifest]:
+        """Return the objects that match both selectors, in one namespace or in all."""
+        ...
+
+    def pages(self, kind: Kind, *, labels: str = "") -> AsyncIterator[Sequence[Manifest]]:
+        """Yield the objects of all namespaces that match the label selector, some at a time."""
         ...
 
     async def apply(self, kind: Kind, manifest: Manifest) -> Manifest:

@@ -16,7 +16,7 @@ from tertium.kube.cluster import EVENT, LEASE, POD, Cluster, Kind, WatchEvent
 Gate: TypeAlias = Callable[[str, Kind], AbstractAsyncContextManager[None]]
 """Takes the verb (the name of a method of `Cluster`) and the kind."""
 
-READS: Final = frozenset({"get", "list", "pod_log", "watch"})
+READS: Final = frozenset({"get", "list", "pages", "pod_log", "watch"})
 """Verbs that change nothing."""
 
 
@@ -32,10 +32,18 @@ class InterceptedCluster:
         async with self._gate("get", kind):
             return await self._cluster.get(kind, key)
 
-    async def list(self, kind: Kind, *, namespace: str | None = None, labels: str = "") -> Sequence[Manifest]:
+    async def list(
+        self, kind: Kind, *, namespace: str | None = None, labels: str = "", fields: str = ""
+    ) -> Sequence[Manifest]:
         """See `Cluster.list`."""
         async with self._gate("list", kind):
-            return await self._cluster.list(kind, namespace=namespace, labels=labels)
+            return await self._cluster.list(kind, namespace=namespace, labels=labels, fields=fields)
+
+    async def pages(self, kind: Kind, *, labels: str = "") -> AsyncIterator[Sequence[Manifest]]:
+        """See `Cluster.pages`; the pages together are one list."""
+        async with self._gate("pages", kind):
+            async for page in self._cluster.pages(kind, labels=labels):
+                yield page
 
     async def apply(self, kind: Kind, manifest: Manifest) -> Manifest:
         """See `Cluster.apply`."""

@@ -18,7 +18,8 @@ from tertium.kube.connection import Connection, words
 from tertium.kube.errors import message_of
 from tertium.kube.objects import parse_object, path_of, trimmed
 
-PAGE_LIMIT: Final = 500
+PAGE_LIMIT: Final = 100
+"""Objects of one answer: as text and as objects they are in memory at once, for each kind that is listed."""
 
 _LIST_LIMIT: Final = aiohttp.ClientTimeout(total=60, connect=5)
 _WATCH_SECONDS: Final = 290
@@ -30,28 +31,44 @@ _log = logging.getLogger(__name__)
 
 
 async def list_objects(
-    connection: Connection, kind: Kind, *, namespace: str = "", labels: str = ""
+    connection: Connection, kind: Kind, *, namespace: str = "", labels: str = "", fields: str = ""
 ) -> tuple[Sequence[Manifest], str]:
-    """Return all pages of a list and the version to watch from.
+    """Return all pages of a list and the version to watch from. Raises as `list_pages` does."""
+    found: list[Manifest] = []
+    version = ""
+    async for page, latest in list_pages(connection, kind, namespace=namespace, labels=labels, fields=fields):
+        found += page
+        version = latest
+    return found, version
+
+
+async def list_pages(
+    connection: Connection, kind: Kind, *, namespace: str = "", labels: str = "", fields: str = ""
+) -> AsyncIterator[tuple[Sequence[Manifest], str]]:
+    """Yield the pages of a list, each with the version to watch from.
 
     Raises `Retryable` or `Terminal` as the API server answers; an expired continuation is `Retryable`.
     """
-    found: list[Manifest] = []
     what = f"list {kind.plural}"
     query = {"limit": str(PAGE_LIMIT)}
     if labels:
         query["labelSelector"] = labels
+    if fields:
+        query["fieldSelector"] = fields
     while True:
         answer = await connection.call("GET", path_of(kind, namespace), query=query, limit=_LIST_LIMIT)
         if answer.status == 410:
             raise _Expired(f"{what}: its continuation has expired")
         page = parse_object(answer, what)
-        for item in page.get("items") or ():
-            item["apiVersion"], item["kind"] = kind.api_version, kind.kind
-            found.append(trimmed(item))
+        items = [
+            trimmed({**item, "apiVersion": kind.api_version, "kind": kind.kind})
+            for item in page.get("items") or ()
+        ]
         metadata = page["metadata"]
+        del answer, page
+        yield items, metadata["resourceVersion"]
         if not metadata.get("continue"):
-            return found, metadata["resourceVersion"]
+            return
         query["continue"] = metadata["continue"]
 
 

@@ -15,6 +15,8 @@ from tertium.core.errors import Terminal
 
 STUCK_SECONDS: Final = 60.0
 """Longer than any call to the API server may take, retries of one pass included."""
+ENDLESS_SECONDS: Final = 600.0
+"""Longer than any one reconcile may take: each of its calls ends by itself."""
 DEAD_WATCH_SECONDS: Final = 180.0
 """A silent watch is made anew after 70 s; one that stays silent for longer cannot be helped from inside."""
 ANSWERING_SECONDS: Final = 30.0
@@ -27,6 +29,8 @@ class Signs:
 
     stuck_for: Callable[[], float]
     """For how many seconds there has been work and none was finished."""
+    longest: Callable[[], float]
+    """For how many seconds the reconcile that lasts longest has lasted."""
     watch_ages: Callable[[], Mapping[str, float]]
     """Seconds since each watch brought anything."""
     api_silence: Callable[[], float]
@@ -38,6 +42,7 @@ class Signs:
 
         | reconciles             | a watch is silent | the API server | result          |
         | none finished for 60 s | any               | any            | stuck           |
+        | one lasts for 600 s    | any               | any            | stuck: that one |
         | finish, or none to do  | for 180 s         | answers        | the watch       |
         | finish, or none to do  | for 180 s         | is silent      | nothing: it waits |
         | finish, or none to do  | no                | any            | nothing         |
@@ -45,6 +50,9 @@ class Signs:
         stuck = self.stuck_for()
         if stuck > STUCK_SECONDS:
             return f"no reconcile has finished for {stuck:.0f} s"
+        longest = self.longest()
+        if longest > ENDLESS_SECONDS:
+            return f"a reconcile has not ended for {longest:.0f} s"
         ages = self.watch_ages()
         oldest = max(ages, key=lambda plural: ages[plural])
         if ages[oldest] > DEAD_WATCH_SECONDS and self.api_silence() < ANSWERING_SECONDS:

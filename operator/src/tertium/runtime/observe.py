@@ -1,4 +1,4 @@
-"""From the store to one frozen snapshot; live reads only where a Pod's log is the only witness."""
+"""From the store to one frozen snapshot; live reads only where a Pod's log or Events are the only witness."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from tertium.kube.cluster import POD, Cluster
 from tertium.render.inspection import CONTAINER as INSPECTION_CONTAINER
 from tertium.render.manifest import controlled_by
 from tertium.runtime.engine_logs import EngineLogs
+from tertium.runtime.pod_events import explained
 from tertium.runtime.store import Store
 
 JOB_NAME_LABEL: Final = "batch.kubernetes.io/job-name"
@@ -83,7 +84,7 @@ class Observer:
         seen = self.replicas_of(owner.identity, now)
         seen = replace(
             seen,
-            pods=tuple([await self._logs.diagnosed(owner.key, pod) for pod in seen.pods]),
+            pods=tuple([await self._explained(owner.key, pod, now) for pod in seen.pods]),
             engine_version=engine_version(owner.spec.engine.image or self._policy.engine_image),
             learned=_learned(owner, seen.children or {}),
         )
@@ -94,6 +95,10 @@ class Observer:
             return replace(seen, inspection=found, facts=facts)
         seen = replace(seen, facts=parse_facts(stored), facts_stored=True)
         return replace(seen, heard=await self._logs.heard(owner.key, seen.pods, unmeasured(seen)))
+
+    async def _explained(self, key: ObjectKey, pod: EnginePod, now: datetime) -> EnginePod:
+        """Return the pod with the words that its manifest lacks."""
+        return await explained(self._cluster, key, await self._logs.diagnosed(key, pod), now)
 
     async def _inspection(
         self, owner: Owner, children: Mapping[tuple[str, str], Manifest], now: datetime

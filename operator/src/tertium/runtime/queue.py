@@ -149,6 +149,11 @@ class WorkQueue(Generic[Key]):
         begun = min(self._working.values())
         return max(0.0, asyncio.get_running_loop().time() - max(begun, self._last_done))
 
+    def longest(self) -> float:
+        """Return for how many seconds the key that has been worked on longest has been; 0: none is."""
+        begun = min(self._working.values(), default=None)
+        return 0.0 if begun is None else asyncio.get_running_loop().time() - begun
+
     def _fire(self, key: Key, lane: Lane) -> None:
         del self._timers[key]
         self.add(key, lane)

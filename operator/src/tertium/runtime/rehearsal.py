@@ -82,16 +82,23 @@ class RehearsalCluster:
             self.snapshot.objects.append(dict(found))
         return found
 
-    async def list(self, kind: Kind, *, namespace: str | None = None, labels: str = "") -> Sequence[Manifest]:
+    async def list(
+        self, kind: Kind, *, namespace: str | None = None, labels: str = "", fields: str = ""
+    ) -> Sequence[Manifest]:
         """Return the objects of the snapshot."""
-        wanted = dict(term.split("=", 1) for term in labels.split(",") if term)
+        wanted = _terms(labels)
         return [
             manifest
             for manifest in self.snapshot.objects
             if manifest.get("kind") == kind.kind
             and namespace in (None, manifest["metadata"].get("namespace"))
             and wanted.items() <= (manifest["metadata"].get("labels") or {}).items()
+            and all(_at(manifest, path) == value for path, value in _terms(fields).items())
         ]
+
+    async def pages(self, kind: Kind, *, labels: str = "") -> AsyncIterator[Sequence[Manifest]]:
+        """Yield them all at once."""
+        yield await self.list(kind, labels=labels)
 
     async def pod_log(
         self, key: ObjectKey, container: str, *, tail_lines: int | None, previous: bool = False
@@ -147,6 +154,18 @@ class RehearsalCluster:
         for manifest in await self.list(kind, labels=labels):
             yield WatchEvent("LISTED", manifest)
         yield WatchEvent("SYNCED", None)
+
+
+def _terms(selector: str) -> dict[str, str]:
+    return dict(term.split("=", 1) for term in selector.split(",") if term)
+
+
+def _at(manifest: Manifest, path: str) -> Any:
+    """Return the value of a field, or None."""
+    value: Any = manifest
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
 
 
 @dataclass(frozen=True, slots=True)

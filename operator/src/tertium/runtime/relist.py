@@ -34,7 +34,7 @@ WATCHED_KINDS: Final = (LLM_DEPLOYMENT, *CHILD_KINDS, NODE)
 async def relist(cluster: Cluster, store: Store) -> Sequence[ObjectKey]:
     """Bring the store in line with the cluster; return the deployments whose watches had missed something.
 
-    Raises `Retryable` or `Terminal` as `Cluster.list` does.
+    Raises `Retryable` or `Terminal` as `Cluster.pages` does.
     """
     missed: dict[ObjectKey, None] = {}
     for kind in WATCHED_KINDS:
@@ -44,9 +44,14 @@ async def relist(cluster: Cluster, store: Store) -> Sequence[ObjectKey]:
 
 async def _relist_kind(cluster: Cluster, store: Store, kind: Kind) -> Sequence[ObjectKey]:
     # Only what was known before the list can be missing from it: a newer object is not gone, but young.
-    before = store.known(kind.kind)
+    gone = dict(store.known(kind.kind))
     labels = names.MANAGED_SELECTOR if kind in CHILD_KINDS else ""
-    listed = await cluster.list(kind, labels=labels)
-    present = {manifest["metadata"]["uid"] for manifest in listed}
-    dropped = (store.drop(manifest) for uid, manifest in before.items() if uid not in present)
-    return [key for keys in (*dropped, *map(store.put, listed)) for key in keys]
+    missed: list[ObjectKey] = []
+    # Page by page: the store keeps little of an object, and a list of thousands is large.
+    async for page in cluster.pages(kind, labels=labels):
+        for manifest in page:
+            gone.pop(manifest["metadata"]["uid"], None)
+            missed += store.put(manifest)
+    for manifest in gone.values():
+        missed += store.drop(manifest)
+    return missed

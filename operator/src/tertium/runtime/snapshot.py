@@ -19,7 +19,8 @@ from tertium.core import names
 from tertium.core.errors import Terminal
 from tertium.core.load import Reports
 from tertium.core.policy import Policy
-from tertium.kube.cluster import LLM_DEPLOYMENT, NODE, Cluster
+from tertium.core.preparation import prepared_since
+from tertium.kube.cluster import EVENT, LLM_DEPLOYMENT, NODE, POD, Cluster
 from tertium.runtime.relist import CHILD_KINDS
 from tertium.runtime.trim import trim
 
@@ -58,8 +59,16 @@ async def take_snapshot(
     children: list[Manifest] = []
     for kind in CHILD_KINDS:
         children += await cluster.list(kind, namespace=key.namespace, labels=labels)
+    events = [
+        event
+        for child in children
+        if child["kind"] == POD.kind and prepared_since(child) is not None
+        for event in await cluster.list(
+            EVENT, namespace=key.namespace, fields=f"involvedObject.uid={child['metadata']['uid']}"
+        )
+    ]
     nodes = await cluster.list(NODE)
-    objects = [*own, *children, *nodes, *map(_claim, others)]
+    objects = [*own, *children, *events, *nodes, *map(_claim, others)]
     return Snapshot(
         taken_at=now, policy=policy, reports=reports, objects=[dict(trim(found)) for found in objects]
     )

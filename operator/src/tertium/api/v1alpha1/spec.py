@@ -190,6 +190,26 @@ class ColdStart(ApiModel):
     )
 
 
+class Routing(ApiModel):
+    """Which of several replicas gets a request."""
+
+    affinity: Literal["None", "Prefix"] = Field(
+        default="None",
+        description="`None`: the replica with the fewest requests. `Prefix`: requests whose prompts begin "
+        "alike go to the same replica, which then has the beginning in its cache; one that is a quarter "
+        "busier than the average passes them on.",
+    )
+    prefix_characters: int = Field(
+        default=1024,
+        ge=16,
+        le=65_536,
+        description="With `Prefix`: how many characters of the request's `messages`, `prompt`, `input` or "
+        "`query`, as they stand in its JSON, are compared. More than the system prompt that "
+        "all callers share has, or they would all go to one replica.",
+        examples=[4096],
+    )
+
+
 class Rollout(ApiModel):
     """How a changed spec replaces running replicas."""
 
@@ -233,6 +253,7 @@ class LLMDeploymentSpec(ApiModel):
     precision: Precision = Field(default=Precision(), description="What may be given up to need fewer GPUs.")
     scaling: Scaling = Field(default=Scaling(), description="How many replicas, and when to sleep.")
     cold_start: ColdStart = Field(default=ColdStart(), description="What callers of a sleeping model meet.")
+    routing: Routing = Field(default=Routing(), description="Which of several replicas gets a request.")
     rollout: Rollout = Field(default=Rollout(), description="How a changed spec replaces running replicas.")
     engine: Engine = Field(default=Engine(), description="Escape hatch to the engine.")
     template: Template = Field(default=Template(), description="Laid over the engine's pod.")

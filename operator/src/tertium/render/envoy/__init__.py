@@ -2,6 +2,7 @@
 
 | resource              | made by        | reaches it | holds                                              |
 | bootstrap             | `bootstrap.py` | from file  | ports, the listener (`listener.py`), the activator |
+| certificate           | `tls.py`       | from file  | where the mounted certificate is                   |
 | RouteConfiguration    | `routes.py`    | discovered | which request goes where                           |
 | Cluster               | `clusters.py`  | discovered | how a deployment's replicas are reached and chosen |
 | ClusterLoadAssignment | `endpoints.py` | discovered | where a deployment's replicas are                  |

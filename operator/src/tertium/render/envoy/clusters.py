@@ -11,6 +11,7 @@ from envoy.extensions.load_balancing_policies.least_request.v3 import least_requ
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2  # noqa: F401
 
 from tertium.api.meta import ObjectKey
+from tertium.render.envoy.affinity import balance_by_prefix
 from tertium.render.envoy.layout import (
     ACTIVATOR_CLUSTER,
     ACTIVATOR_HOST,
@@ -34,10 +35,13 @@ FROM_ACTIVATOR: Final[Resource] = {"ads": {}, "resource_api_version": "V3", "ini
 """Where Envoy gets what changes. It waits for the first of it however long, and listens then."""
 
 
-def build_cluster(key: ObjectKey) -> Cluster:
-    """Return the cluster of a deployment; its endpoints are a resource of their own, of the same name."""
+def build_cluster(key: ObjectKey, *, by_prefix: bool) -> Cluster:
+    """Return the cluster of a deployment; its endpoints are a resource of their own, of the same name.
+
+    `by_prefix`: replicas are chosen by the hash of the prompt's beginning, else by their active requests.
+    """
     cluster = Cluster()
-    cluster.CopyFrom(_MODEL_CLUSTER)
+    cluster.CopyFrom(_PREFIX_CLUSTER if by_prefix else _MODEL_CLUSTER)
     cluster.name = str(key)
     return cluster
 
@@ -97,9 +101,8 @@ def _upstream_http(idle_timeout: str) -> Resource:
     }
 
 
-_MODEL_CLUSTER: Final = message(
-    Cluster,
-    {
+def _model_cluster(balancing: Resource) -> Cluster:
+    resource = {
         "type": "EDS",
         "eds_cluster_config": {"eds_config": FROM_ACTIVATOR},
         "connect_timeout": "1s",
@@ -111,15 +114,19 @@ _MODEL_CLUSTER: Final = message(
         # Below the five seconds after which the engine's server closes idle connections: else a request
         # meets a connection that is just being closed.
         "typed_extension_protocol_options": _upstream_http("3s"),
-        "load_balancing_policy": {
-            "policies": [
-                {
-                    "typed_extension_config": {
-                        "name": "least_request",
-                        "typed_config": {"@type": f"{_BALANCING}.least_request.v3.LeastRequest"},
-                    }
-                }
-            ]
+        "load_balancing_policy": {"policies": [{"typed_extension_config": balancing}]},
+    }
+    return message(Cluster, resource)
+
+
+_MODEL_CLUSTER: Final = _model_cluster(
+    {
+        "name": "least_request",
+        # By default Envoy takes two replicas at random and of these the less busy one.
+        "typed_config": {
+            "@type": f"{_BALANCING}.least_request.v3.LeastRequest",
+            "selection_method": "FULL_SCAN",
         },
-    },
+    }
 )
+_PREFIX_CLUSTER: Final = _model_cluster(balance_by_prefix())

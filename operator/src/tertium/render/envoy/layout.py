@@ -27,6 +27,7 @@ DEPLOYMENT_HEADER: Final = "x-tertium-deployment"
 PROBLEM_HEADER: Final = "x-tertium-problem"
 MODEL_HEADER: Final = "x-tertium-model"
 ATTEMPT_HEADER: Final = "x-envoy-attempt-count"
+REDIRECTED_HEADER: Final = "x-envoy-original-url"
 RELEASE_HEADER: Final = "x-coldstart"
 RELEASE_VALUE: Final = "ready"
 
@@ -35,6 +36,7 @@ LONGEST_STREAM: Final = "3900s"
 """Longer than the longest hold the API allows (3600 s), so that Envoy never ends a hold by itself."""
 
 BOOTSTRAP_FILE: Final = "bootstrap.json"
+CERTIFICATE_FILE: Final = "certificate.json"
 SOCKET_FILE: Final = "discovery.sock"
 
 
@@ -47,6 +49,10 @@ class Layout:
     admin_port: int
     activator_port: int
     engine_port: int = names.ENGINE_PORT
+    tls_directory: str = ""
+    """Where the certificate for callers is mounted; empty: callers are served without encryption."""
+    trusted_hops: int = 0
+    """How many proxies in front tell the truth about the caller's address."""
 
     def path(self, file: str) -> str:
         """Full path of one of the files."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from tertium.render.envoy.affinity import mark_prefix
 from tertium.render.envoy.clusters import FROM_ACTIVATOR
+from tertium.render.envoy.forms import MODEL_MISSING, read_form
 from tertium.render.envoy.layout import (
     BODY_LIMIT_BYTES,
     LONGEST_STREAM,
@@ -19,7 +21,8 @@ from tertium.render.envoy.layout import (
     address,
 )
 from tertium.render.envoy.replies import build_local_replies
-from tertium.render.envoy.routes import BODY_NOT_JSON, MODEL_MISSING
+from tertium.render.envoy.routes import BODY_NOT_JSON
+from tertium.render.envoy.tls import encrypted
 from tertium.render.envoy.usage import usage_filter, usage_logs
 
 _HTTP: Final = f"{TYPES}.extensions.filters.http"
@@ -34,7 +37,9 @@ def build_listener(layout: Layout) -> Resource:
         # Routing by body needs the whole body, and so does a replay; without this the limit is 1 MiB.
         "per_connection_buffer_limit_bytes": BODY_LIMIT_BYTES,
         "socket_options": _KEEPALIVE,
-        "filter_chains": [{"filters": [{"name": "http", "typed_config": _http(layout)}]}],
+        "filter_chains": [
+            {"filters": [{"name": "http", "typed_config": _http(layout)}], **encrypted(layout)}
+        ],
     }
 
 
@@ -55,7 +60,10 @@ def _http(layout: Layout) -> Resource:
         "server_name": "tertium",
         "stream_idle_timeout": LONGEST_STREAM,
         "request_headers_timeout": "10s",
+        # A caller's address is what the peer is, or the last proxy that is trusted. `internal_address_config`
+        # stays unset: with it, Envoy would obey x-envoy-... headers of callers with private addresses.
         "use_remote_address": True,
+        "xff_num_trusted_hops": layout.trusted_hops,
         "normalize_path": True,
         "merge_slashes": True,
         "path_with_escaped_slashes_action": "UNESCAPE_AND_FORWARD",
@@ -65,7 +73,10 @@ def _http(layout: Layout) -> Resource:
         "rds": {"route_config_name": ROUTES, "config_source": FROM_ACTIVATOR},
         "local_reply_config": build_local_replies(),
         "access_log": [_access_log(), *usage_logs()],
-        "http_filters": [_health(), _read_model(), _name_model(), usage_filter(), _router()],
+        "http_filters": [
+            *(_health(), _read_model(), read_form(), _name_model(), mark_prefix()),
+            *(usage_filter(), _router()),
+        ],
     }
 
 

@@ -21,9 +21,12 @@ from envoy.extensions.retry.priority.previous_priorities.v3 import (  # noqa: F4
 )
 from envoy.type.matcher.v3 import http_inputs_pb2  # noqa: F401
 from google.protobuf.any_pb2 import Any as Packed
+from google.protobuf.json_format import ParseDict
 from xds.core.v3.extension_pb2 import TypedExtensionConfig
 
 from tertium.core.routing import Target
+from tertium.render.envoy.affinity import route_by_prefix
+from tertium.render.envoy.forms import FORM_BROKEN, MODEL_MISSING
 from tertium.render.envoy.layout import (
     ACTIVATOR_CLUSTER,
     DEPLOYMENT_HEADER,
@@ -32,6 +35,7 @@ from tertium.render.envoy.layout import (
     MODEL_HEADER,
     MODEL_STATE,
     PROBLEM_HEADER,
+    REDIRECTED_HEADER,
     RELEASE_HEADER,
     RELEASE_VALUE,
     ROUTES,
@@ -41,7 +45,6 @@ from tertium.render.envoy.layout import (
 )
 from tertium.render.envoy.usage import ROUTE_KEY
 
-MODEL_MISSING: Final = "model_missing"
 BODY_NOT_JSON: Final = "body_not_json"
 MODEL_UNKNOWN: Final = "model_unknown"
 UNROUTED: Final = "unrouted"
@@ -52,7 +55,6 @@ API_PATHS: Final = (
 )
 """What the engine serves to callers, as far as a `model` in the body says which one is meant."""
 
-_MOST_REDIRECTS: Final = 3
 _SAFE_NAME: Final = "[!-~]+"
 
 
@@ -76,6 +78,8 @@ def _model_route(target: Target) -> Packed:
     route.CopyFrom(_MODEL_ROUTE)
     route.name = route.route.cluster = route.request_headers_to_add[0].header.value = str(target.key)
     route.metadata.filter_metadata[METADATA][ROUTE_KEY] = f"{target.key}|{target.uid}"
+    if target.prefix_characters:
+        ParseDict(route_by_prefix(target.prefix_characters), route)
     packed = Packed()
     packed.Pack(route)
     return packed
@@ -91,7 +95,7 @@ _MODEL_ROUTE: Final = message(
         "match": {"prefix": "/"},
         "request_headers_to_add": [_set(DEPLOYMENT_HEADER, "")],
         # Left over when the activator had the request looked up again.
-        "request_headers_to_remove": [PROBLEM_HEADER, MODEL_HEADER, "x-envoy-original-url"],
+        "request_headers_to_remove": [PROBLEM_HEADER, MODEL_HEADER, REDIRECTED_HEADER],
         "route": {"timeout": "0s", "idle_timeout": LONGEST_STREAM},
     },
 )
@@ -123,8 +127,8 @@ _RETRY: Final[Resource] = {
 
 def _frame() -> Resource:
     """The configuration without a model."""
-    answers = _action("answers", "config.route.v3.RouteList", {"routes": _answers()})
-    by_name = {"on_no_match": answers}
+    *_, unrouted = answers = _answers()
+    by_name = {"on_no_match": _to("answers", answers)}
     return {
         "name": ROUTES,
         "response_headers_to_remove": [RELEASE_HEADER],
@@ -138,7 +142,7 @@ def _frame() -> Resource:
                     "matcher_list": {
                         "matchers": [{"predicate": _is_api_call(), "on_match": {"matcher": by_name}}]
                     },
-                    "on_no_match": answers,
+                    "on_no_match": _to("unrouted", [unrouted]),
                 },
             }
         ],
@@ -162,8 +166,9 @@ def _header(name: str, match: Resource) -> Resource:
     return {"single_predicate": {"input": {"name": name, "typed_config": header}, "value_match": match}}
 
 
-def _action(name: str, kind: str, config: Resource) -> Resource:
-    return {"action": {"name": name, "typed_config": {"@type": f"{TYPES}.{kind}", **config}}}
+def _to(name: str, routes: list[Resource]) -> Resource:
+    listed = {"@type": f"{TYPES}.config.route.v3.RouteList", "routes": routes}
+    return {"action": {"name": name, "typed_config": listed}}
 
 
 def _answers() -> list[Resource]:
@@ -178,16 +183,14 @@ def _answers() -> list[Resource]:
     return [
         _answer(MODEL_MISSING, {**post, "dynamic_metadata": [_problem(MODEL_MISSING)]}),
         _answer(BODY_NOT_JSON, {**post, "dynamic_metadata": [_problem(BODY_NOT_JSON)]}),
+        _answer(FORM_BROKEN, {**post, "dynamic_metadata": [_problem(FORM_BROKEN)]}),
         # Only a name of plain characters is passed on: a header must not carry line breaks of the caller's.
         # A deployment may have appeared only just now: the activator has the request looked up again.
         _answer(
             MODEL_UNKNOWN,
             {**post, "dynamic_metadata": [known_name]},
             _set(MODEL_HEADER, shown),
-            internal_redirect_policy={
-                "max_internal_redirects": _MOST_REDIRECTS,
-                "redirect_response_codes": [307],
-            },
+            internal_redirect_policy={"max_internal_redirects": 1, "redirect_response_codes": [307]},
         ),
         _answer(UNROUTED, {"prefix": "/"}),
     ]

@@ -1,0 +1,212 @@
+"""What the gateway costs a warm request, beside a bare Envoy, vLLM's router and a LiteLLM proxy.
+
+    python -m e2e.bench.gateway [--rounds 4] [--seconds 2.5] [--no-peers] [--cluster gateway] [--json FILE]
+
+All subjects run at once before one engine double, and load is put on one after the other, round by round, so
+that what else the machine does hits all of them. Load generator and engine share its processors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from e2e.bench.fleet import say
+from e2e.bench.load import Load, put_load
+from e2e.bench.pod import access_log_of, our_gateway
+from e2e.bench.subjects import (
+    MODEL,
+    TOKENS,
+    WORKERS,
+    Subject,
+    Workshop,
+    bare_envoy,
+    engine,
+    litellm,
+    vllm_router,
+)
+from e2e.bench.usage import cpu_seconds, rss_mib
+from e2e.cluster import ClusterError
+from e2e.fleet.plane import Plane
+
+CONNECTIONS: Final = 32
+PACE: Final = 50
+"""Requests a second at which latencies are compared: so few that the slowest subject keeps up."""
+
+WARMUP_SECONDS: Final = 0.3
+BASE: Final = "bare Envoy"
+DIRECT: Final = "direct"
+KINDS: Final[dict[str, dict[str, Any]]] = {
+    "whole": {"connections": CONNECTIONS},
+    "streams": {"connections": CONNECTIONS, "stream": True},
+    "paced": {"connections": CONNECTIONS, "rate": PACE},
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """One subject under one kind of load. Processor time by process, warm-up included."""
+
+    load: Load
+    cpu: dict[str, float]
+
+    @property
+    def cpu_micros(self) -> float:
+        """Processor time for each request; the warm-up's share of it is taken off by its time."""
+        share = self.load.seconds / (self.load.seconds + WARMUP_SECONDS)
+        return sum(self.cpu.values()) * share / self.load.requests * 1e6
+
+
+Rounds = list[Round]
+Seen = dict[str, dict[str, Rounds]]
+"""Rounds by subject and kind of load."""
+
+
+def measure(subjects: Sequence[Subject], *, rounds: int, seconds: float) -> Seen:
+    """Put each kind of load on each subject, `rounds` times. Raises AssertionError for a failed request."""
+    seen: Seen = {subject.name: defaultdict(list) for subject in subjects}
+    for number in range(rounds):
+        for kind, order in KINDS.items():
+            for subject in subjects:
+                seen[subject.name][kind].append(_one(subject, order, seconds))
+        say(f"round {number + 1} of {rounds}")
+    return seen
+
+
+def _one(subject: Subject, order: dict[str, Any], seconds: float) -> Round:
+    before = {name: cpu_seconds(subject.pids(name)) for name in subject.roots}
+    load = put_load([subject.url], [MODEL], seconds=seconds, warmupSeconds=WARMUP_SECONDS, **order)
+    cpu = {name: cpu_seconds(subject.pids(name)) - spent for name, spent in before.items()}
+    assert not load.errors, f"{subject.name}: {load.errors}"
+    return Round(load=load, cpu=cpu)
+
+
+def figures(subject: Subject, seen: Seen) -> dict[str, Any]:
+    """The row of one subject: medians over the rounds, of ratios and differences within a round."""
+    mine, base, direct = seen[subject.name], seen[BASE], seen[DIRECT]
+    ratios = [a.load.rate / b.load.rate for a, b in zip(mine["whole"], base["whole"], strict=True)]
+    streams = [a.load.rate / b.load.rate for a, b in zip(mine["streams"], base["streams"], strict=True)]
+    return {
+        "subject": subject.name,
+        "requests_per_second": round(_median(one.load.rate for one in mine["whole"])),
+        "ratio_to_bare": round(statistics.median(ratios), 3),
+        "ratio_least": round(min(ratios), 3),
+        "ratio_most": round(max(ratios), 3),
+        "streams_per_second": round(_median(one.load.rate for one in mine["streams"])),
+        "streams_ratio_to_bare": round(statistics.median(streams), 3),
+        "first_chunk_p50_ms": round(_median(one.load.first["p50"] for one in mine["streams"]), 2),
+        "cpu_micros_per_request": round(_median(one.cpu_micros for one in mine["whole"])),
+        **{
+            f"added_{quantile}_ms": round(
+                _median(
+                    a.load.last[quantile] - b.load.last[quantile]
+                    for a, b in zip(mine["paced"], direct["paced"], strict=True)
+                ),
+                2,
+            )
+            for quantile in ("p50", "p99")
+        },
+        "rss_mib": {name: round(rss_mib(subject.pids(name))) for name in subject.roots},
+    }
+
+
+def _median(values: Any) -> float:
+    return float(statistics.median(values))
+
+
+def bystander(subject: Subject, seen: Seen) -> dict[str, Any]:
+    """What the activator did while its Envoy carried warm requests."""
+    rounds = [one for kind in KINDS for one in seen[subject.name][kind]]
+    return {
+        "warm_requests": sum(one.load.requests for one in rounds),
+        "seconds": round(sum(one.load.seconds + WARMUP_SECONDS for one in rounds), 1),
+        "envoy_cpu_seconds": round(sum(one.cpu["envoy"] for one in rounds), 2),
+        "activator_cpu_seconds": round(sum(one.cpu["activator"] for one in rounds), 2),
+    }
+
+
+COLUMNS: Final = {
+    "requests_per_second": "requests/s",
+    "ratio_to_bare": "of bare Envoy",
+    "added_p50_ms": "added p50 ms",
+    "added_p99_ms": "added p99 ms",
+    "streams_per_second": "SSE streams/s",
+    "streams_ratio_to_bare": "of bare Envoy",
+    "cpu_micros_per_request": "CPU µs/request",
+    "rss_mib": "RSS MiB",
+}
+
+
+def markdown(rows: Sequence[dict[str, Any]], aside: dict[str, Any]) -> str:
+    """The table for people."""
+    lines = ["| |" + "".join(f" {words} |" for words in COLUMNS.values())]
+    lines.append("| --- |" + " ---: |" * len(COLUMNS))
+    for row in rows:
+        cells = []
+        for column in COLUMNS:
+            value = row[column]
+            if column == "rss_mib":
+                value = " + ".join(str(part) for part in value.values())
+            elif column == "ratio_to_bare":
+                value = f"{value} ({row['ratio_least']} to {row['ratio_most']})"
+            cells.append(f" {value} |")
+        lines.append(f"| {row['subject']} |" + "".join(cells))
+    lines += [
+        "",
+        f"{CONNECTIONS} connections that stay open; answers of {TOKENS} tokens; added times at"
+        f" {PACE} requests/s; Envoys with {WORKERS} threads and the same access log.",
+        f"Activator: {aside['activator_cpu_seconds']} CPU s in {aside['seconds']} s, in which Envoy carried"
+        f" {aside['warm_requests']} warm requests and took {aside['envoy_cpu_seconds']} CPU s.",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Run the benchmark on a control plane of its own."""
+    parser = argparse.ArgumentParser(prog="python -m e2e.bench.gateway", description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=4, help="how often each subject has its turn")
+    parser.add_argument("--seconds", type=float, default=2.5, help="how long each kind of load lasts")
+    parser.add_argument("--no-peers", action="store_true", help="leave vllm-router and LiteLLM out")
+    parser.add_argument(
+        "--cluster", default="gateway", help="name of the control plane; it is started afresh"
+    )
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    args = parser.parse_args()
+    with contextlib.ExitStack() as stack:
+        shop = Workshop(Path(stack.enter_context(tempfile.TemporaryDirectory())), stack)
+        subjects = [engine(shop)]
+        peers = [] if args.no_peers else [vllm_router(shop), litellm(shop)]
+        plane = Plane.up(args.cluster, nodes=0)
+        stack.callback(plane.down)
+        ours = our_gateway(shop, plane)
+        subjects += [bare_envoy(shop, access_log_of(shop)), ours, *peers]
+        seen = measure(subjects, rounds=args.rounds, seconds=args.seconds)
+        rows = [figures(subject, seen) for subject in subjects]
+        aside = bystander(ours, seen)
+    print(markdown(rows, aside))
+    rounds = {
+        name: {kind: [asdict(one) for one in all_] for kind, all_ in kinds.items()}
+        for name, kinds in seen.items()
+    }
+    print(json.dumps({"subjects": rows, "activator": aside}))
+    if args.json:
+        whole = {"subjects": rows, "activator": aside, "rounds": rounds}
+        args.json.write_text(json.dumps(whole, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except (ClusterError, AssertionError, subprocess.CalledProcessError) as error:
+        sys.exit(f"error: {error}")

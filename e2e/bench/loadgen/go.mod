@@ -1,0 +1,3 @@
+module tertium.dev/e2e/bench/loadgen
+
+go 1.25

@@ -1,0 +1,201 @@
+"""The clients people have, with the settings they come with, call a model that sleeps and get its answer.
+
+The model is the engine double: what counts here is how long it takes to be there and what it sounds like.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from e2e.clients.installed import Installed, install
+from e2e.cluster.progress import Steps
+from e2e.stack import DOUBLE_IMAGE, Sample, Stack
+from e2e.waiting import until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+ANSWER: Final = "The engine double has read your words and answers with its own ."
+SLOW_BOOT_SECONDS: Final = 90
+SHORTER_BOOT_SECONDS: Final = 20
+"""What a second start really takes, for which the first one is the prediction."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Client:
+    """A program of `e2e/clients/programs` with its options, and the ways in which it can ask."""
+
+    program: str
+    options: tuple[str, ...] = ()
+    ways: tuple[str, ...] = ("whole", "stream")
+
+
+CLIENTS: Final = {
+    "openai-python": Client(program="with_openai.py", ways=("whole", "stream", "responses")),
+    "openai-node": Client(program="with_openai.cjs"),
+    "anthropic": Client(program="with_anthropic.py"),
+    "litellm": Client(program="with_litellm.py"),
+    "langchain": Client(program="with_langchain.py", ways=("whole", "stream", "astream")),
+    "curl": Client(program="with_curl.py"),
+    "h2": Client(program="with_h2.py"),
+}
+CURL_H2: Final = Client(program="with_curl.py", options=("--http2-prior-knowledge",))
+ALL: Final = {**CLIENTS, "curl-h2": CURL_H2}
+EVERY_WAY: Final = [(name, way) for name, client in ALL.items() for way in client.ways]
+STREAMS: Final = [(name, way) for name, way in EVERY_WAY if way != "whole"]
+
+Asked = Mapping[tuple[str, str], Future[list[str]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Callers:
+    """The clients, before one gateway."""
+
+    installed: Installed
+    gateway: str
+    pool: ThreadPoolExecutor
+
+    def ask(self, name: str, way: str, model: str) -> Future[list[str]]:
+        """Let a client begin to ask; the result are the pieces of the answer."""
+        client = ALL[name]
+        return self.pool.submit(
+            self.installed.ask, client.program, model, way, *client.options, gateway=self.gateway
+        )
+
+
+@pytest.fixture(scope="module")
+def callers(stack: Stack) -> Iterator[Callers]:
+    """All clients, installed."""
+    installed = install(Steps())
+    with ThreadPoolExecutor(len(EVERY_WAY) + len(CLIENTS)) as pool:
+        yield Callers(installed=installed, gateway=stack.caller.url, pool=pool)
+
+
+def deploy(stack: Stack, namespace: str, name: str, *, boot_seconds: int = 0) -> Sample:
+    """A model that falls asleep soon."""
+    return stack.apply(
+        yaml.safe_dump(
+            {
+                "apiVersion": "tertium.dev/v1alpha1",
+                "kind": "LLMDeployment",
+                "metadata": {"name": name, "namespace": namespace},
+                "spec": {
+                    "model": {"source": "pvc://models/smollm2-135m-instruct"},
+                    "capacity": {"contextTokens": 512, "concurrentSequences": 32},
+                    "scaling": {"idleSeconds": 2},
+                    "engine": double(boot_seconds),
+                },
+            }
+        )
+    )
+
+
+def double(boot_seconds: int) -> dict[str, Any]:
+    """An engine double that says one sentence."""
+    variables = {"DOUBLE_BOOT_SECONDS": boot_seconds, "DOUBLE_MAX_TOKENS": len(ANSWER.split())}
+    return {"image": DOUBLE_IMAGE, "env": [{"name": n, "value": str(v)} for n, v in variables.items()]}
+
+
+@pytest.fixture(scope="module")
+def slow(stack: Stack, namespace: str) -> Iterator[Sample]:
+    """A model that takes long to boot, asleep."""
+    sample = deploy(stack, namespace, "slow", boot_seconds=SLOW_BOOT_SECONDS)
+    sample.wait_condition("Ready", "True", seconds=90)
+    yield sample
+    sample.delete()
+
+
+@pytest.fixture(scope="module")
+def patient(slow: Sample, callers: Callers, stack: Stack) -> Asked:
+    """Every client asks the slow model in every way, all at once; the other tests go on meanwhile."""
+    assert slow.pods() == []
+    return {(name, way): callers.ask(name, way, slow.model) for name, way in EVERY_WAY}
+
+
+@pytest.fixture(scope="module")
+def fast(stack: Stack, namespace: str, patient: Asked) -> Iterator[dict[str, Sample]]:
+    """A model for each client that boots at once, asleep."""
+    samples = {name: deploy(stack, namespace, name) for name in CLIENTS}
+    for sample in samples.values():
+        sample.wait_condition("Ready", "True", seconds=60)
+        asleep(sample)
+    yield samples
+    for sample in samples.values():
+        sample.delete()
+
+
+@pytest.fixture(scope="module")
+def woken(fast: dict[str, Sample], callers: Callers) -> Asked:
+    """Each client has called its sleeping model."""
+    return {(name, "whole"): callers.ask(name, "whole", sample.model) for name, sample in fast.items()}
+
+
+@pytest.fixture(scope="module")
+def streamed(fast: dict[str, Sample], woken: Asked, callers: Callers) -> Asked:
+    """Each client has called it once more, for a stream, after it fell asleep again."""
+    for future in woken.values():
+        future.exception()
+    for sample in fast.values():
+        asleep(sample)
+    return {(name, "stream"): callers.ask(name, "stream", sample.model) for name, sample in fast.items()}
+
+
+@pytest.fixture(scope="module")
+def kept_alive(patient: Asked, slow: Sample, callers: Callers) -> Asked:
+    """Every client asks for a stream once more, now that the gateway knows how long the start takes."""
+    for future in patient.values():
+        future.exception()
+    asleep(slow)
+    patch = json.dumps({"spec": {"engine": double(SHORTER_BOOT_SECONDS)}})
+    slow.cluster.kubectl("-n", slow.namespace, "patch", "llmd", slow.name, "--type=merge", "-p", patch)
+    slow.wait_condition("Ready", "True", seconds=30)
+    assert slow.get()["status"]["coldStart"]["etaSeconds"] >= SLOW_BOOT_SECONDS
+    return {(name, way): callers.ask(name, way, slow.model) for name, way in STREAMS}
+
+
+def asleep(sample: Sample) -> None:
+    """Wait until a model has no replica."""
+    until(f"{sample.model} asleep", lambda: sample.pods() == [], seconds=60)
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+def test_a_client_wakes_a_model_and_is_answered(woken: Asked, name: str) -> None:
+    assert woken[name, "whole"].result() == [ANSWER]
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+def test_a_client_wakes_a_model_and_gets_a_stream(streamed: Asked, name: str) -> None:
+    pieces = streamed[name, "stream"].result()
+    assert "".join(pieces) == ANSWER
+    assert len([piece for piece in pieces if piece]) == len(ANSWER.split())
+
+
+@pytest.mark.parametrize(("name", "way"), EVERY_WAY)
+def test_a_client_waits_for_a_slow_start(patient: Asked, name: str, way: str) -> None:
+    assert "".join(patient[name, way].result()) == ANSWER
+
+
+def test_nobody_had_to_ask_twice(patient: Asked, slow: Sample, stack: Stack) -> None:
+    """All were held: SDKs that are refused or cut off ask again by themselves, and that would show here."""
+    for future in patient.values():
+        future.exception()
+    lines = until("the access log", lambda: requests(stack, slow, at_least=len(EVERY_WAY)), seconds=10)
+    assert [line["status"] for line in lines] == [200] * len(EVERY_WAY)
+    assert min(line["attempts"] for line in lines) == 2, "the first attempt of a request that is held wakes"
+
+
+@pytest.mark.parametrize(("name", "way"), STREAMS)
+def test_a_client_takes_signs_of_life_before_its_stream(kept_alive: Asked, name: str, way: str) -> None:
+    assert "".join(kept_alive[name, way].result()) == ANSWER
+
+
+def requests(stack: Stack, sample: Sample, *, at_least: int = 0) -> list[dict[str, Any]] | None:
+    """What the gateway's access log says of a model, once it says enough."""
+    lines = [line for line in stack.logs("gateway", "envoy") if line.get("route") == sample.model]
+    return lines if len(lines) >= at_least else None
