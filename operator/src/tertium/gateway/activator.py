@@ -72,7 +72,9 @@ def report_app(world: World, holds: Holds, admin: EnvoyAdmin, publisher: Publish
             return web.Response(status=503, text=f"{fault}\n")
         uids = {key: model.uid for key, model in world.table.models.items()}
         report = book.report(uids, counters, holds.waiters.count, datetime.now(UTC), epoch=epoch)
-        return web.Response(text=report.model_dump_json(by_alias=True), content_type="application/json")
+        return web.Response(
+            text=report.model_dump_json(by_alias=True, exclude_defaults=True), content_type="application/json"
+        )
 
     async def metrics(request: web.Request) -> web.Response:
         try:
