@@ -74,6 +74,14 @@ def test_it_sleeps_only_after_the_stream_has_ended(stack: Stack, smollm2: Sample
     assert smollm2.condition("Ready")["status"] == "True"
 
 
+def test_what_was_answered_is_in_the_status(smollm2: Sample) -> None:
+    usage = smollm2.get()["status"]["usage"]
+    # Two chats told their usage, the streams nothing: their callers did not ask for it.
+    assert usage["requests"] - usage["unmeteredRequests"] == 2
+    assert usage["unmeteredRequests"] >= 2
+    assert min(usage["promptTokens"], usage["completionTokens"]) >= 2
+
+
 def test_a_request_held_while_the_operator_is_killed_is_answered(stack: Stack, smollm2: Sample) -> None:
     until("zero replicas", lambda: smollm2.pods(terminating=True) == [], seconds=200)
     # Dead before the request comes, so that demand is stated to nobody, and once more while it is held.

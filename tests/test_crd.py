@@ -21,7 +21,8 @@ KUBERNETES = ("1.29", "1.30", "1.31", "1.32", "1.33", "1.34", "1.35", "1.36")
 # Functions and macros of CEL that the API server of the oldest of them knows.
 CEL = {"all", "contains", "exists", "exists_one", "has", "matches", "size", "startsWith"}
 UNITS = re.compile(
-    r"(Seconds|[mM]illis|Tokens|Sequences|Replicas|Mebibytes|Characters|[gG]eneration|[rR]eplicas|[gG]pus|nodes|count)$"
+    r"(Seconds|[mM]illis|Tokens|Sequences|Replicas|Mebibytes|Characters|[gG]eneration|[rR]eplicas|[gG]pus|nodes|[rR]equests"
+    r"|count)$"
     # Counts, whose name says what is counted.
     r"|parallelism\.\w+$|ParallelSize$|gpusPerReplica$|maxPending$|scaling\.desired$"
 )

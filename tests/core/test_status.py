@@ -6,6 +6,7 @@ from typing import Any
 
 from tertium.api.conditions import ConditionType, Reason
 from tertium.api.v1alpha1 import (
+    CountedGateway,
     LLMDeploymentStatus,
     OpenReplica,
     Placement,
@@ -18,6 +19,7 @@ from tertium.core.inspection import Step
 from tertium.core.lifecycle import EnginePod
 from tertium.core.plan import NoSizing, Plan, Scale
 from tertium.core.status import project_refusal, project_status
+from tertium.core.tokens import WRITE_SECONDS, Tally
 from tests.factories import NOW, POLICY, a_pod, an_owner, at, observed, seconds
 
 READY = a_pod(ready=NOW - seconds(5))
@@ -39,8 +41,12 @@ def status_of(
     now: float = 0,
     plan: Plan | None = None,
     ended: tuple[EnginePod, ...] = (),
+    answered: int = 0,
 ) -> LLMDeploymentStatus:
-    owner, seen = an_owner(status=before, generation=7), observed(pods=pods, ended_pods=ended)
+    entry = CountedGateway(epoch="a", pod="gateway-1", requests=answered, prompt_tokens=10 * answered)
+    tally = Tally(counted=(entry,) if answered else (), epochs={"gateway-1": "a"})
+    owner = an_owner(status=before, generation=7)
+    seen = observed(pods=pods, ended_pods=ended, tally=tally)
     return project_status(owner, seen, plan or a_plan(), POLICY, NOW + seconds(now))
 
 
@@ -140,3 +146,13 @@ def test_gpu_time_of_an_evicted_replica_ends_with_it() -> None:
     assert before.usage.open == (serving,)
     after = status_of(before=before, now=60, ended=(a_pod(ended=NOW + seconds(10)),))
     assert after.usage == Usage(serving_gpu_seconds=15, starting_gpu_seconds=54)
+
+
+def test_tokens_are_written_every_few_minutes_and_with_whatever_else_is() -> None:
+    before = status_of(READY, plan=a_plan(1), answered=1)
+    assert (before.usage.requests, before.usage.prompt_tokens, before.usage.counted_at) == (1, 10, at(0))
+    assert status_of(READY, before=before, now=60, plan=a_plan(1), answered=9) == before
+    late = status_of(READY, before=before, now=WRITE_SECONDS, plan=a_plan(1), answered=9)
+    assert (late.usage.requests, late.usage.prompt_tokens) == (9, 90)
+    stopped = status_of(READY, before=before, now=60, plan=a_plan(0), answered=9)
+    assert (stopped.usage.requests, stopped.usage.counted_at) == (9, at(60))

@@ -136,6 +136,8 @@ class Engine:
         self.healthy = False
         self.requests: list[dict[str, str]] = []
         self.go_on = asyncio.Event()
+        self.says: tuple[str, tuple[bytes, ...]] | None = None
+        """Content type and pieces of every answer, where a test is about them."""
         app = web.Application(client_max_size=2**26)
         app.router.add_get("/health", self._health)
         app.router.add_post("/{path:.*}", self._answer)
@@ -156,6 +158,8 @@ class Engine:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(dict(request.headers))
+        if self.says is not None:
+            return await self._say(request, *self.says)
         form = request.content_type == "multipart/form-data"
         body = dict(await request.post()) if form else await request.json()
         if not body.get("stream"):
@@ -165,4 +169,14 @@ class Engine:
         await response.write(b'data: {"n": 1}\n\n')
         await self.go_on.wait()
         await response.write(b'data: {"n": 2}\n\ndata: [DONE]\n\n')
+        return response
+
+    async def _say(self, request: web.Request, kind: str, pieces: tuple[bytes, ...]) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": kind})
+        if len(pieces) == 1:
+            response.content_length = len(pieces[0])
+        await response.prepare(request)
+        for piece in pieces:
+            await response.write(piece)
+            await asyncio.sleep(0.01)  # so that each arrives by itself
         return response

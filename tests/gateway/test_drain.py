@@ -43,15 +43,16 @@ def _now() -> float:
 @pytest.mark.parametrize(
     ("idle_at", "left", "ends_at"),
     [
-        pytest.param(0, 0, 5, id="idle: waits until the Service has forgotten the pod"),
-        pytest.param(20, 0, 20, id="busy: until the last request has ended"),
+        pytest.param(0, 0, 7.5, id="idle: until the Service has forgotten the pod and its counters are read"),
+        pytest.param(20, 0, 22.5, id="busy: until the last request has ended and was counted"),
+        pytest.param(59, 0, 60, id="never beyond the limit"),
         pytest.param(900, 3, 60, id="busy at the limit: gives up and says how many"),
     ],
 )
 async def test_drain_envoy(idle_at: float, left: int, ends_at: float) -> None:
     admin = Admin(idle_at=idle_at)
     assert await drain_envoy(cast(EnvoyAdmin, admin), limit_seconds=60) == left
-    assert (admin.drained, round(_now())) == (True, ends_at)
+    assert (admin.drained, round(_now(), 1)) == (True, ends_at)
 
 
 @pytest.mark.looptime

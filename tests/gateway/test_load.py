@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from tertium.api.load import ModelLoad
 from tertium.api.meta import ObjectKey
-from tertium.gateway.envoy_admin import Requests
+from tertium.gateway.counters import Calls, Counters, Meter, Requests, Tokens, read_counters
 from tertium.gateway.load import LoadBook
 
 KEY = ObjectKey("team", "m")
@@ -31,21 +32,86 @@ START = datetime(2025, 1, 1, tzinfo=UTC)
 def test_last_finished(looks: list[tuple[int, int, int]], busy_at: int | None) -> None:
     book = LoadBook(START)
     for second, (active, total, held) in enumerate(looks):
-        requests = {str(KEY): Requests(active=active, total=total)}
+        counters = Counters(requests={str(KEY): Requests(active=active, total=total)})
         waiting = {KEY: held}
-        report = book.report([KEY], requests, waiting.__getitem__, START + timedelta(seconds=second))
+        moment = START + timedelta(seconds=second)
+        report = book.report({KEY: "u"}, counters, waiting.__getitem__, moment, epoch="e")
     expected = None if busy_at is None else START + timedelta(seconds=busy_at)
     assert report.models[str(KEY)].last_finished == expected
 
 
 def test_a_deployment_that_envoy_does_not_know_yet_is_reported_and_a_gone_one_forgotten() -> None:
     book = LoadBook(START)
-    report = book.report([KEY], {}, lambda key: 2, START)
-    assert report.models[str(KEY)].model_dump() == {
-        "in_flight": 2,
-        "held": 2,
-        "streams": {},
-        "last_finished": START,
-    }
-    assert book.report([], {}, lambda key: 0, START).models == {}
-    assert book.report([KEY], {}, lambda key: 0, START).models[str(KEY)].last_finished is None
+    report = book.report({KEY: "u"}, Counters(), lambda key: 2, START, epoch="e")
+    assert report.epoch == "e"
+    assert report.models[str(KEY)] == ModelLoad(uid="u", in_flight=2, held=2, last_finished=START)
+    assert book.report({}, Counters(), lambda key: 0, START, epoch="e").models == {}
+    again = book.report({KEY: "u"}, Counters(), lambda key: 0, START, epoch="e")
+    assert again.models[str(KEY)].last_finished is None
+
+
+def test_tokens_of_all_keys_are_added_and_those_of_another_life_are_not() -> None:
+    counters = Counters(
+        tokens={
+            Meter("team/m", "u", "one"): Tokens(2, 1, 20, 5),
+            Meter("team/m", "u", ""): Tokens(1, 0, 7, 2),
+            Meter("team/m", "earlier", "one"): Tokens(9, 9, 9, 9),
+            Meter("team/other", "u", "one"): Tokens(9, 9, 9, 9),
+        }
+    )
+    report = LoadBook(START).report({KEY: "u"}, counters, lambda key: 0, START, epoch="e")
+    model = report.models[str(KEY)]
+    assert (model.requests, model.unmetered_requests) == (4, 1)
+    assert (model.prompt_tokens, model.completion_tokens) == (27, 7)
+
+
+@pytest.mark.parametrize(
+    ("stats", "counters"),
+    [
+        pytest.param(
+            {
+                "cluster.team/m.upstream_rq_active": 2,
+                "cluster.team/m.upstream_rq_total": 9,
+                "cluster.team/m.endpoint.10.0.0.1_8000.rq_active": 2,
+                "cluster.team/m.endpoint.10.0.0.1_8000.rq_total": 8,
+                "cluster.team/m.endpoint.127.0.0.1_9109.rq_active": 1,
+            },
+            Counters(
+                requests={
+                    "team/m": Requests(
+                        active=2, total=9, by_address={"10.0.0.1": Calls(active=2, finished=6)}
+                    )
+                }
+            ),
+            id="requests by replica; the activator is none",
+        ),
+        pytest.param(
+            {
+                "cluster.team/m.endpoint.[fd00__1]_8000.rq_active": 1,
+                "cluster.team/m.upstream_rq_active": 1,
+            },
+            Counters(requests={"team/m": Requests(active=1, by_address={"fd00::1": Calls(active=1)})}),
+            id="an IPv6 address",
+        ),
+        pytest.param(
+            {
+                "usage.metered.of.team/a.endpoint.b|uid-1|key.of.c|d": 2,
+                "usage.prompt_tokens.of.team/a.endpoint.b|uid-1|key.of.c|d": 30,
+                "usage.metered.of.team/m|uid-2|": 1,
+                "usage.metered.of.team/m|uid-3|-": 1,
+                "usage.something.of.team/m|uid-2|": 1,
+            },
+            Counters(
+                tokens={
+                    Meter("team/a.endpoint.b", "uid-1", "key.of.c|d"): Tokens(2, 0, 30, 0),
+                    Meter("team/m", "uid-2", ""): Tokens(metered=1),
+                    Meter("team/m", "uid-3", ""): Tokens(metered=1),
+                }
+            ),
+            id="tokens by deployment, UID and key",
+        ),
+        pytest.param({"server.uptime": 3, "cluster.m.version_text": "a"}, Counters(), id="anything else"),
+    ],
+)
+def test_envoys_stats_are_read(stats: dict[str, int | str], counters: Counters) -> None:
+    assert read_counters(stats) == counters

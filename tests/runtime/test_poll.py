@@ -13,7 +13,9 @@ from aiohttp.test_utils import TestServer
 
 from tertium.api.meta import ObjectKey
 from tertium.core.errors import Retryable
-from tertium.core.load import Load, load_of
+from tertium.core.load import LOST_SECONDS, Load, load_of
+from tertium.core.tokens import WRITE_SECONDS
+from tertium.kube.cluster import POD
 from tertium.runtime import poll
 from tertium.runtime.poll import LoadPoller, over_pod_network
 from tertium.runtime.store import Store
@@ -57,9 +59,9 @@ class Gateway:
         status = {"phase": "Running", "podIP": address}
         self.cluster.put({"kind": "Pod", "metadata": head, "status": status})
 
-    def reports(self, in_flight: int) -> None:
-        load = {"inFlight": in_flight, "held": 0, "lastFinished": at(-7)}
-        self.body = json.dumps({"since": at(-100), "models": {str(KEY): load}})
+    def reports(self, in_flight: int, *, requests: int = 0, epoch: str = "one") -> None:
+        load = {"inFlight": in_flight, "held": 0, "lastFinished": at(-7), "requests": requests}
+        self.body = json.dumps({"since": at(-100), "epoch": epoch, "models": {str(KEY): load}})
 
     async def answer(self, _: web.Request) -> web.Response:
         return web.Response(text=self.body, content_type="application/json")
@@ -138,12 +140,76 @@ async def test_a_pod_that_does_not_answer_makes_the_load_unknown(asked: tuple[Ga
     assert gateway.load is None
 
 
-async def test_a_terminating_pod_need_not_answer(asked: tuple[Gateway, LoadPoller]) -> None:
+@pytest.mark.parametrize(
+    ("told", "load"),
+    [
+        pytest.param(at(50), None, id="within its grace period it may have streams"),
+        pytest.param(at(-29), None, id="a little longer than that"),
+        pytest.param(at(-31), Load(in_flight=0, quiet_since=NOW - seconds(1)), id="then it was killed"),
+    ],
+)
+async def test_a_terminating_pod_that_does_not_answer(
+    asked: tuple[Gateway, LoadPoller], told: str, load: Load | None
+) -> None:
+    gateway, poller = asked
+    gateway.reports(0)
+    gateway.pod("gateway-0", address="::1", deletionTimestamp=told)
+    await poller.round()
+    assert gateway.load == load
+
+
+async def test_a_pod_that_is_missing_for_long_is_lost(asked: tuple[Gateway, LoadPoller]) -> None:
     gateway, poller = asked
     gateway.reports(2)
-    gateway.pod("gateway-0", address="::1", deletionTimestamp=at(-1))
+    gateway.deployment(2)
+    await poller.round()
+    gateway.clock.advance(LOST_SECONDS - 1)
+    await poller.round()
+    assert gateway.load is None
+    gateway.clock.advance(1)
     await poller.round()
     assert gateway.load == Load(in_flight=2, quiet_since=NOW - seconds(7))
+
+
+async def test_the_last_words_of_an_envoy_that_is_gone_are_kept_until_another_leads(
+    asked: tuple[Gateway, LoadPoller],
+) -> None:
+    gateway, poller = asked
+
+    def ended() -> list[tuple[str, str, int]]:
+        assert gateway.store.reports is not None
+        told = [(pod, received.report) for pod, received in gateway.store.reports.ended]
+        return [(pod, report.epoch, report.models[str(KEY)].requests) for pod, report in told if report]
+
+    gateway.reports(0, requests=3, epoch="one")
+    await poller.begin()
+    assert ended() == []
+    gateway.reports(0, requests=1, epoch="two")
+    await poller.round()
+    assert ended() == [("gateway-1", "one", 3)]
+    gateway.body = "no report"
+    await poller.round()
+    assert ended() == [("gateway-1", "one", 3)]
+    gateway.cluster.remove(POD, ObjectKey(GATEWAY.namespace, "gateway-1"))
+    await poller.round()
+    assert ended() == [("gateway-1", "one", 3), ("gateway-1", "two", 1)]
+    await poller.begin()
+    assert ended() == []
+
+
+async def test_more_answers_are_announced_as_often_as_they_are_written(
+    asked: tuple[Gateway, LoadPoller],
+) -> None:
+    gateway, poller = asked
+    announced = []
+    for second in range(0, 2 * WRITE_SECONDS, 50):
+        gateway.reports(0, requests=1 + second)
+        gateway.changed.clear()
+        await poller.round()
+        if gateway.changed:
+            announced.append(second)
+        gateway.clock.advance(50)
+    assert announced == [0, WRITE_SECONDS]
 
 
 async def test_no_gateway_is_said(asked: tuple[Gateway, LoadPoller]) -> None:

@@ -71,7 +71,7 @@ async def run_operator(settings: OperatorSettings) -> None:
         async def lead() -> None:
             await controller.prepare()
             # The load of what runs is known before anything is said about it.
-            await poller.try_round()
+            await poller.begin()
             async with asyncio.TaskGroup() as group:
                 group.create_task(controller.run())
                 group.create_task(poller.run())

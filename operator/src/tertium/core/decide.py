@@ -24,6 +24,7 @@ from tertium.core.preparation import seconds_to_look
 from tertium.core.rollout import Course, engine_goals, rollout_status, wanted_revision
 from tertium.core.scaling import Case, decide_scale
 from tertium.core.starts import judge_starts
+from tertium.core.tokens import seconds_until_written
 
 START_FAILED: Final = "the last start failed; its GPUs are free until the next try"
 
@@ -59,6 +60,7 @@ def decide(owner: Owner, observed: Observed, policy: Policy, now: datetime) -> P
         _inspection_retry(observed, step, policy, now),
         _start_timeout(owner, observed, now),
         _look_at_events(observed, now),
+        seconds_until_written(owner.identity.status.usage, observed.tally, now) or None,
     )
     return Plan(
         sizing=placed.sizing,

@@ -41,10 +41,13 @@ def account(before: Usage, pods: Iterable[EnginePod], now: datetime) -> Usage:
     alive = [pod for pod in there.values() if not _is_over(pod)]
     opened = [entry for pod in alive if (entry := _entry(known.get(pod.name), pod)) is not None]
     opened.sort(key=lambda replica: (replica.pod not in known, replica.started_at, replica.pod))
-    return Usage(
-        serving_gpu_seconds=serving,
-        starting_gpu_seconds=starting,
-        open=tuple(sorted(opened[:_MOST_OPEN], key=lambda replica: (replica.started_at, replica.pod))),
+    listed = sorted(opened[:_MOST_OPEN], key=lambda replica: (replica.started_at, replica.pod))
+    return before.model_copy(
+        update={
+            "serving_gpu_seconds": serving,
+            "starting_gpu_seconds": starting,
+            "open": tuple(listed),
+        }
     )
 
 

@@ -25,6 +25,7 @@ from tertium.core.lifecycle import GPU_RESOURCES, EnginePod
 from tertium.core.load import Load
 from tertium.core.planner import DEFAULT_ENGINE_VERSION, GpuPool, Measured, ModelFacts
 from tertium.core.planner.gpus import RESOURCE
+from tertium.core.tokens import Tally
 
 _SPOT: Final = {"true": True, "false": False}
 
@@ -160,6 +161,8 @@ class Observed:
     """Until when somebody waits for an answer; None: nobody ever did."""
     load: Load | None = None
     """None: not known."""
+    tally: Tally | None = None
+    """Requests and tokens the gateways have counted; None: they were not asked."""
     facts: Facts | None = None
     facts_stored: bool = False
     inspection: Inspection = ABSENT

@@ -24,6 +24,7 @@ class Model:
 
     key: ObjectKey
     created: datetime
+    uid: str = ""
     short_name: str
     hold_seconds: int
     max_pending: int
@@ -44,6 +45,7 @@ class Target:
 
     key: ObjectKey
     prefix_characters: int = 0
+    uid: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +63,7 @@ class RoutingTable:
 
     def targets(self) -> Mapping[str, Target]:
         """Where each name leads."""
-        each = {key: Target(key, model.prefix_characters) for key, model in self.models.items()}
+        each = {key: Target(key, it.prefix_characters, it.uid) for key, it in self.models.items()}
         return {name: each[key] for name, key in self.routes.items()}
 
     def find(self, name: str) -> Model | None:
@@ -103,6 +105,7 @@ def parse_model(manifest: Manifest) -> Model | str | None:
     return Model(
         key=key,
         created=parse_time(created) if created else datetime.max.replace(tzinfo=UTC),
+        uid=manifest["metadata"].get("uid", ""),
         short_name=names.model_names(key, spec.model.served_name)[0],
         hold_seconds=spec.cold_start.hold_seconds,
         max_pending=spec.cold_start.max_pending,

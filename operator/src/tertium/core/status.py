@@ -19,6 +19,7 @@ from tertium.core.ledger import account
 from tertium.core.observed import Identity, Observed, Owner
 from tertium.core.plan import Plan, Sized
 from tertium.core.policy import Policy
+from tertium.core.tokens import add_tokens, seconds_until_written
 
 _MESSAGE_LIMIT: Final = 4096
 """Long enough for any reason, short enough to read; the API allows eight times as much."""
@@ -30,7 +31,7 @@ def project_status(
 ) -> LLMDeploymentStatus:
     """Return the status of a deployment whose spec is understood."""
     said = conditions_of(owner, observed, plan)
-    return _status(owner.identity, observed, said, policy, now).model_copy(
+    status = _status(owner.identity, observed, said, policy, now).model_copy(
         update={
             "plan": plan.sizing.plan if isinstance(plan.sizing, Sized) else None,
             "scaling": ScalingStatus(
@@ -44,13 +45,15 @@ def project_status(
             "start_failures": plan.start_failures,
         }
     )
+    return _with_tokens(owner.identity, observed, status, now)
 
 
 def project_refusal(
     identity: Identity, observed: Observed, refusal: Said, policy: Policy, now: datetime
 ) -> LLMDeploymentStatus:
     """Return the status of a deployment that cannot be accepted; what was decided before stays as it was."""
-    return _status(identity, observed, refused(refusal, observed), policy, now)
+    status = _status(identity, observed, refused(refusal, observed), policy, now)
+    return _with_tokens(identity, observed, status, now)
 
 
 def _status(
@@ -72,6 +75,18 @@ def _status(
         "usage": usage,
     }
     return identity.status.model_copy(update=seen)
+
+
+def _with_tokens(
+    identity: Identity, observed: Observed, status: LLMDeploymentStatus, now: datetime
+) -> LLMDeploymentStatus:
+    """Add what the gateways have counted to a status that is written anyway, or when it has waited long.
+
+    Not at each look: they count with every request.
+    """
+    if status == identity.status and seconds_until_written(status.usage, observed.tally, now) != 0:
+        return status
+    return status.model_copy(update={"usage": add_tokens(status.usage, observed.tally, now)})
 
 
 def _condition(identity: Identity, kind: ConditionType, said: Said, now: datetime) -> Condition:

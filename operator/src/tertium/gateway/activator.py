@@ -8,12 +8,15 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from tertium.api.meta import ObjectKey
 from tertium.core.errors import Retryable
 from tertium.gateway import answers
 from tertium.gateway.answers import Answer, Asked
+from tertium.gateway.counters import PATTERN, read_counters
 from tertium.gateway.envoy_admin import EnvoyAdmin
+from tertium.gateway.exposition import exposition
 from tertium.gateway.holds import Holds
 from tertium.gateway.load import LoadBook
 from tertium.gateway.publish import Publisher
@@ -55,18 +58,30 @@ def activator_app(world: World, holds: Holds, publisher: Publisher) -> web.Appli
 
 
 def report_app(world: World, holds: Holds, admin: EnvoyAdmin, publisher: Publisher) -> web.Application:
-    """Return the application for the operator (`/load`) and the kubelet (`/livez`, `/readyz`)."""
+    """Return the application for the operator (`/load`), the kubelet (`/livez`, `/readyz`) and Prometheus."""
     book = LoadBook(datetime.now(UTC))
 
     async def load(request: web.Request) -> web.Response:
         if not world.synced:
             return web.Response(status=503, text="the deployments are not known yet\n")
         try:
-            requests = await admin.requests()
+            # In this order: a process that came in between is never counted twice.
+            epoch = await admin.epoch()
+            counters = read_counters(await admin.stats(PATTERN))
         except Retryable as fault:
             return web.Response(status=503, text=f"{fault}\n")
-        report = book.report(world.table.models, requests, holds.waiters.count, datetime.now(UTC))
-        return web.Response(text=report.model_dump_json(by_alias=True), content_type="application/json")
+        uids = {key: model.uid for key, model in world.table.models.items()}
+        report = book.report(uids, counters, holds.waiters.count, datetime.now(UTC), epoch=epoch)
+        return web.Response(
+            text=report.model_dump_json(by_alias=True, exclude_defaults=True), content_type="application/json"
+        )
+
+    async def metrics(request: web.Request) -> web.Response:
+        try:
+            counters = read_counters(await admin.stats(PATTERN))
+        except Retryable as fault:
+            return web.Response(status=503, text=f"{fault}\n")
+        return web.Response(body=exposition(counters), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def live(request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -79,7 +94,8 @@ def report_app(world: World, holds: Holds, admin: EnvoyAdmin, publisher: Publish
         return web.Response(text="ok\n")
 
     app = web.Application()
-    app.add_routes([web.get("/load", load), web.get("/livez", live), web.get("/readyz", ready)])
+    app.add_routes([web.get("/load", load), web.get("/metrics", metrics)])
+    app.add_routes([web.get("/livez", live), web.get("/readyz", ready)])
     return app
 
 

@@ -11,6 +11,8 @@ from tertium.gateway.envoy_admin import EnvoyAdmin
 _LOOK_SECONDS: Final = 0.25
 FORGOTTEN_SECONDS: Final = 5.0
 _NOTICE_SECONDS: Final = 10.0
+_REPORT_SECONDS: Final = 2.5
+"""How long the counters stay after the last answer: the operator reads them every second."""
 
 
 async def drain_envoy(
@@ -28,7 +30,10 @@ async def drain_envoy(
     await asyncio.sleep(min(forgotten_seconds, limit_seconds))
     while True:
         running = await admin.running()
-        if running == 0 or loop.time() - begun >= limit_seconds:
+        left = begun + limit_seconds - loop.time()
+        if running == 0:
+            await asyncio.sleep(max(0.0, min(_REPORT_SECONDS, left)))
+        if running == 0 or left <= 0:
             return running
         await asyncio.sleep(_LOOK_SECONDS)
 

@@ -24,6 +24,7 @@ from tertium.core.planner import ModelFacts
 from tertium.core.policy import Policy
 from tertium.core.preparation import prepared_since
 from tertium.core.revision import source_digest
+from tertium.core.tokens import tally_of
 from tertium.kube.cluster import POD, Cluster
 from tertium.render.inspection import CONTAINER as INSPECTION_CONTAINER
 from tertium.render.manifest import controlled_by
@@ -73,6 +74,7 @@ class Observer:
             ended_pods=tuple(pod for pod in pods if pod.ended is not None),
             demand_until=parse_demand(own.get(("Lease", names.demand_lease(identity.key)))),
             load=load,
+            tally=tally_of(identity.key, identity.uid, self._store.reports),
             pools=self._store.pools,
             name_taken_by=self._store.name_taken_by(identity.key),
             children=own,

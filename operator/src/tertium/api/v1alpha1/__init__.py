@@ -25,6 +25,7 @@ from tertium.api.v1alpha1.spec import (
 )
 from tertium.api.v1alpha1.status import (
     ColdStartStatus,
+    CountedGateway,
     LLMDeploymentStatus,
     MemoryPlan,
     OpenReplica,
@@ -53,6 +54,7 @@ __all__ = [
     "Capacity",
     "ColdStart",
     "ColdStartStatus",
+    "CountedGateway",
     "Engine",
     "EnvVar",
     "LLMDeployment",

@@ -132,8 +132,24 @@ class OpenReplica(ApiModel):
     )
 
 
+class CountedGateway(ApiModel):
+    """How much of what one gateway process has counted is in the sums."""
+
+    epoch: str = Field(max_length=64, description="Name of the process's counters, which end with it.")
+    pod: str = Field(max_length=253, description="The gateway pod.")
+    requests: int = Field(default=0, ge=0, description="As in the sums.")
+    unmetered_requests: int = Field(default=0, ge=0, description="As in the sums.")
+    prompt_tokens: int = Field(default=0, ge=0, description="As in the sums.")
+    completion_tokens: int = Field(default=0, ge=0, description="As in the sums.")
+
+
 class Usage(ApiModel):
-    """GPU time of replicas that have ended; the running ones are listed until they do."""
+    """What this deployment has used and served.
+
+    GPU time is that of replicas that have ended; the running ones are listed until they do. Requests and
+    tokens are added every few minutes, and whenever the status is written for another reason; the gateway's
+    metrics have them at once.
+    """
 
     serving_gpu_seconds: int = Field(
         default=0, ge=0, description="GPU-seconds in which a replica could answer."
@@ -146,6 +162,24 @@ class Usage(ApiModel):
         max_length=1000,
         description="Replicas that hold GPUs now.",
         json_schema_extra=keyed_by("pod"),
+    )
+    requests: int = Field(default=0, ge=0, description="Requests answered (status 2xx).")
+    unmetered_requests: int = Field(
+        default=0,
+        ge=0,
+        description="Those of them whose answer told no `usage`, such as streams without "
+        "`stream_options.include_usage`; their tokens are not counted.",
+    )
+    prompt_tokens: int = Field(default=0, ge=0, description="Tokens of prompts, as the answers told.")
+    completion_tokens: int = Field(default=0, ge=0, description="Tokens generated, as the answers told.")
+    counted_at: Time | None = Field(
+        default=None, description="When requests were last added (RFC 3339); absent: never."
+    )
+    counted: tuple[CountedGateway, ...] = Field(
+        default=(),
+        max_length=100,
+        description="What of each gateway process is in the sums.",
+        json_schema_extra=keyed_by("epoch"),
     )
 
 
@@ -193,4 +227,4 @@ class LLMDeploymentStatus(ApiModel):
     start_failures: StartFailures | None = Field(
         default=None, description="Starts that failed, one after another; absent: the last one succeeded."
     )
-    usage: Usage = Field(default=Usage(), description="GPU time this deployment has used.")
+    usage: Usage = Field(default=Usage(), description="What this deployment has used and served.")

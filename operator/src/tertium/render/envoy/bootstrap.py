@@ -7,12 +7,16 @@ from typing import Final
 from tertium.render.envoy.clusters import FROM_ACTIVATOR, activator_cluster, discovery_cluster
 from tertium.render.envoy.layout import DISCOVERY_CLUSTER, TYPES, Layout, Resource, address
 from tertium.render.envoy.listener import build_listener
+from tertium.render.envoy.usage import STAT_PREFIX as USAGE_PREFIX
 
 _MOST_CONNECTIONS: Final = 20_000
 _STATS: Final = [
     *(
         {"prefix": prefix}
-        for prefix in ("http.", "listener.", "listener_manager.", "cluster_manager.", "server.", "overload.")
+        for prefix in (
+            *("http.", "listener.", "listener_manager.", "cluster_manager.", "server.", "overload."),
+            f"{USAGE_PREFIX}.",
+        )
     ),
     *(
         {"suffix": suffix}
@@ -51,6 +55,8 @@ def build_bootstrap(layout: Layout, *, node: str) -> Resource:
             "clusters": [activator_cluster(layout), discovery_cluster(layout)],
         },
         # Searching all stats of a thousand clusters takes tens of milliseconds; a wake waits for that.
+        # Where the activator notes which life of the counters this is: it ends with the process.
+        "layered_runtime": {"layers": [{"name": "admin", "admin_layer": {}}]},
         "stats_config": {"stats_matcher": {"inclusion_list": {"patterns": _STATS}}},
         "overload_manager": {
             "resource_monitors": [

@@ -23,6 +23,7 @@ from tertium.render.envoy.layout import (
 from tertium.render.envoy.replies import build_local_replies
 from tertium.render.envoy.routes import BODY_NOT_JSON
 from tertium.render.envoy.tls import encrypted
+from tertium.render.envoy.usage import usage_filter, usage_logs
 
 _HTTP: Final = f"{TYPES}.extensions.filters.http"
 JSON_CONTENT_TYPE: Final = r"(?i)\s*application/json\s*(;.*)?"
@@ -79,8 +80,11 @@ def _http(layout: Layout) -> Resource:
         "early_header_mutation_extensions": [_strip()],
         "rds": {"route_config_name": ROUTES, "config_source": FROM_ACTIVATOR},
         "local_reply_config": build_local_replies(),
-        "access_log": [_access_log()],
-        "http_filters": [_health(), _read_model(), read_form(), _name_model(), mark_prefix(), _router()],
+        "access_log": [_access_log(), *usage_logs()],
+        "http_filters": [
+            *(_health(), _read_model(), read_form(), _name_model(), mark_prefix()),
+            *(usage_filter(), _router()),
+        ],
     }
 
 

@@ -43,6 +43,7 @@ from tertium.render.envoy.layout import (
     Resource,
     message,
 )
+from tertium.render.envoy.usage import ROUTE_KEY
 
 BODY_NOT_JSON: Final = "body_not_json"
 MODEL_UNKNOWN: Final = "model_unknown"
@@ -76,6 +77,7 @@ def _model_route(target: Target) -> Packed:
     route = Route()
     route.CopyFrom(_MODEL_ROUTE)
     route.name = route.route.cluster = route.request_headers_to_add[0].header.value = str(target.key)
+    route.metadata.filter_metadata[METADATA][ROUTE_KEY] = f"{target.key}|{target.uid}"
     if target.prefix_characters:
         ParseDict(route_by_prefix(target.prefix_characters), route)
     packed = Packed()
