@@ -18,6 +18,8 @@ from e2e.cluster.cache import cache_root
 from e2e.cluster.progress import Steps
 from e2e.environment import Environment
 from e2e.waiting import until
+from tertium.api.meta import parse_time
+from tertium.core.demand import claims_of
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 SAMPLES: Final = ROOT / "e2e" / "samples"
@@ -147,10 +149,9 @@ class Sample:
 
     def demand_seconds(self) -> float | None:
         """How long ago a gateway pod last stated demand; None: it never did."""
-        renewed = self._json("lease", f"{self.name}-demand")["spec"].get("renewTime")
-        if renewed is None:
-            return None
-        return (datetime.now(UTC) - datetime.fromisoformat(renewed.replace("Z", "+00:00"))).total_seconds()
+        claims = claims_of(self._json("lease", f"{self.name}-demand")).values()
+        stated = max((parse_time(claim.partition("/")[0]) for claim in claims), default=None)
+        return None if stated is None else (datetime.now(UTC) - stated).total_seconds()
 
     def children(self) -> list[str]:
         """Everything Tertium made for it, as `Kind/name`."""

@@ -51,6 +51,9 @@ class FixedClock:
     def now(self) -> datetime:
         return self.time
 
+    def seconds(self) -> float:
+        return self.time.timestamp()
+
     def advance(self, seconds: float) -> None:
         self.time += timedelta(seconds=seconds)
 

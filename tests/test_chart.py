@@ -14,7 +14,9 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from tertium import __version__
+from tertium.gateway.metrics import GatewayMetrics
 from tertium.gateway.settings import GatewaySettings
+from tertium.gateway.waiters import Bounds
 from tertium.kube.cluster import DEPLOYMENT, EVENT, JOB, LEASE, LLM_DEPLOYMENT, POD, Kind
 from tertium.runtime.execute import APPLIED_KINDS
 from tertium.runtime.metrics import Metrics
@@ -123,6 +125,7 @@ def test_the_probes_and_ports_are_the_programs_own() -> None:
     assert f'prometheus.io/port: "{health_port}"' in operator
     assert f"containerPort: {ports['listen_port']}}}" in gateway
     assert f"containerPort: {ports['report_port']}}}" in gateway
+    assert f'prometheus.io/port: "{ports["report_port"]}"' in gateway
 
 
 def leaves(values: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -150,6 +153,7 @@ def test_a_value_is_in_the_schema_and_used_by_a_template(path: tuple[str, ...]) 
 def test_the_readme_names_every_metric() -> None:
     registry = CollectorRegistry()
     Metrics(registry)
+    GatewayMetrics(registry)
     readme = (CHART / "README.md").read_text()
     for family in registry.collect():
         suffix = "_total" if family.type == "counter" else ""
@@ -164,6 +168,16 @@ def test_the_chart_s_terms_are_the_program_s() -> None:
         "renewSeconds": fields["renew_seconds"].default,
         "retrySeconds": fields["retry_seconds"].default,
     }
+
+
+def test_the_chart_s_bounds_are_the_program_s() -> None:
+    fields = GatewaySettings.model_fields
+    assert VALUES["gateway"]["hold"] == {
+        "maxPending": fields["max_pending"].default,
+        "maxPendingMebibytes": fields["max_pending_mebibytes"].default,
+        "maxKeptMebibytes": fields["max_kept_mebibytes"].default,
+    }
+    assert GatewaySettings().bounds == Bounds()
 
 
 def test_the_readme_names_every_value() -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from e2e.fleet.api import APPS, LEASES, Api, ApiError, path_of
 from tertium.api.load import LoadReport, ModelLoad
-from tertium.api.meta import format_time
+from tertium.core.demand import CLAIM_SECONDS, claim_key, claim_text
 
 REPORT_PORT: Final = 9110
 NAME: Final = "tertium-gateway"
@@ -115,8 +115,9 @@ class Demand:
                     renew(self._api, namespace, name)
 
 
-def renew(api: Api, namespace: str, name: str, *, at: datetime | None = None) -> None:
-    """Renew a demand Lease as a gateway pod does; `at` may lie in the past."""
-    spec = {"holderIdentity": NAME, "renewTime": format_time(at or datetime.now(UTC), micro=True)}
+def renew(api: Api, namespace: str, name: str, *, lasting: float = CLAIM_SECONDS) -> None:
+    """State demand as a gateway pod does, for so many seconds."""
+    annotations = {claim_key(NAME): claim_text(datetime.now(UTC), lasting)}
     lease = path_of(LEASES, namespace, "leases", f"{name}-demand")
-    api.call("PATCH", f"{lease}?fieldManager={NAME}", {"spec": spec}, "application/merge-patch+json")
+    body = {"metadata": {"annotations": annotations}}
+    api.call("PATCH", f"{lease}?fieldManager={NAME}", body, "application/merge-patch+json")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from e2e.fleet.api import APPS, BATCH, CORE, LEASES, LLMDS, Api, path_of
@@ -12,9 +11,9 @@ from e2e.fleet.crowd import conditions
 from e2e.fleet.gateway import renew
 from e2e.fleet.plane import deployment
 from e2e.waiting import until
+from tertium.core.demand import CLAIM_SECONDS
 
 CHILDREN: Final = ((APPS, "deployments"), (CORE, "services"), (LEASES, "leases"), (CORE, "configmaps"))
-DEMAND_SECONDS: Final = 15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,16 +71,11 @@ class Model:
 
         return until(f"{self.key}: {kind}={status} {reason}", probe, seconds=seconds, every=0.05)
 
-    def demand(self, *, lasting: float = DEMAND_SECONDS) -> None:
+    def demand(self, *, lasting: float = CLAIM_SECONDS) -> None:
         """State that somebody waits, for so many seconds from now."""
-        renew(
-            self.api,
-            self.namespace,
-            self.name,
-            at=datetime.now(UTC) - timedelta(seconds=DEMAND_SECONDS - lasting),
-        )
+        renew(self.api, self.namespace, self.name, lasting=lasting)
 
-    def wake(self, *, lasting: float = DEMAND_SECONDS) -> None:
+    def wake(self, *, lasting: float = CLAIM_SECONDS) -> None:
         """State demand until a replica answers."""
 
         def probe() -> bool:

@@ -125,6 +125,31 @@ def test_the_last_start_is_remembered_when_its_pod_is_gone() -> None:
     assert status_of(before=served).cold_start == served.cold_start
 
 
+def started(name: str, took: float, ready: float) -> EnginePod:
+    """A replica that took so long, and answered first at `ready`, in seconds from now."""
+    begun = NOW + seconds(ready - took)
+    return a_pod(name, created=begun, scheduled=begun, started=begun, ready=NOW + seconds(ready))
+
+
+def test_a_start_is_expected_to_take_what_three_of_four_did_not_exceed() -> None:
+    status = status_of()
+    for number, took in enumerate((40, 600, 42, 44)):
+        pod = started(f"p{number}", took, 1000 * number)
+        status = status_of(pod, before=status, now=1000 * number + 1, plan=a_plan(1))
+        status = status_of(before=status, now=1000 * number + 2)
+    assert [start.total_millis for start in status.cold_start.recent] == [40_000, 600_000, 42_000, 44_000]
+    assert status.cold_start.eta_seconds == 45
+
+
+def test_the_last_eight_starts_are_remembered_whoever_runs_still() -> None:
+    pods = tuple(started(f"p{number}", 40 + number, number) for number in range(12))
+    before = status_of(*pods, now=20, plan=a_plan(12))
+    assert [start.pod for start in before.cold_start.recent] == [f"p{number}" for number in range(4, 12)]
+    assert status_of(*pods, before=before, now=30, plan=a_plan(12)) == before
+    fewer = status_of(*pods[:2], before=before, now=40, plan=a_plan(2))
+    assert fewer.cold_start.recent == before.cold_start.recent
+
+
 def test_a_start_is_expected_to_take_whole_steps_of_five_seconds() -> None:
     quick = a_pod(
         created=NOW - seconds(2), scheduled=NOW - seconds(2), started=NOW - seconds(1), ready=NOW - seconds(1)

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias
 
-from tertium.api.meta import Manifest, ObjectKey, format_time
+from tertium.api.meta import Manifest, ObjectKey
 from tertium.core import names
 from tertium.core.errors import Retryable
 from tertium.kube.cluster import EVENT, LEASE, Kind, WatchEvent
@@ -137,13 +137,14 @@ class FakeCluster:
         self.fail("log", "Pod", key.name)
         return self.logs.get((key.name, container), "")
 
-    async def renew_lease(self, key: ObjectKey, holder: str, now: datetime) -> None:
+    async def renew_lease(self, key: ObjectKey, claims: Mapping[str, str | None]) -> Manifest:
         known = self.objects.get((LEASE.kind, key))
         if known is None:
             raise Retryable(f"renew Lease {key}: not found")
         changed = copy.deepcopy(known)
-        changed["spec"] |= {"holderIdentity": holder, "renewTime": format_time(now, micro=True)}
-        self._store((LEASE.kind, key), changed, known=known)
+        merged = {**(changed["metadata"].get("annotations") or {}), **claims}
+        changed["metadata"]["annotations"] = {name: text for name, text in merged.items() if text is not None}
+        return self._store((LEASE.kind, key), changed, known=known)
 
     async def watch(self, kind: Kind, *, labels: str = "") -> AsyncIterator[WatchEvent]:
         events: asyncio.Queue[WatchEvent] = asyncio.Queue()

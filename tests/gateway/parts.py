@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Mapping
-from datetime import datetime
 from typing import Any
 
 from aiohttp import web
@@ -25,14 +24,18 @@ def a_deployment(
     created: str = "2025-01-01T00:00:00Z",
     served_name: str | None = None,
     conditions: tuple[Mapping[str, Any], ...] = (),
-    eta_seconds: int | None = None,
+    starts: tuple[int, ...] = (),
     **spec: Any,
 ) -> dict[str, Any]:
-    """A deployment as the API server shows it, at generation 1."""
+    """A deployment as the API server shows it, at generation 1; `starts`: seconds its last ones took."""
     model = {"source": "pvc://models/x", **({"servedName": served_name} if served_name else {})}
     status: dict[str, Any] = {"conditions": [{"observedGeneration": 1, **item} for item in conditions]}
-    if eta_seconds is not None:
-        status["coldStart"] = {"etaSeconds": eta_seconds}
+    if starts:
+        recent = [
+            {"pod": f"p{n}", "readyAt": created, "totalMillis": 1000 * lasted}
+            for n, lasted in enumerate(starts)
+        ]
+        status["coldStart"] = {"recent": recent}
     return {
         "metadata": {"name": name, "namespace": namespace, "creationTimestamp": created, "generation": 1},
         "spec": {"model": model, **spec},
@@ -95,6 +98,7 @@ class WatchedCluster:
         """While it is cleared, a new watch gets nothing: the API server is down."""
         self.answers.set()
         self.renewals: list[ObjectKey] = []
+        self.claims: dict[ObjectKey, dict[str, str]] = {}
         self.fault: TertiumError | None = None
 
     def put(self, kind: Kind, manifest: Manifest) -> None:
@@ -120,11 +124,15 @@ class WatchedCluster:
         while True:
             yield await queue.get()
 
-    async def renew_lease(self, key: ObjectKey, holder: str, now: datetime) -> None:
+    async def renew_lease(self, key: ObjectKey, claims: Mapping[str, str | None]) -> Manifest:
         """Note the renewal, or fail as told."""
         if self.fault is not None:
             raise self.fault
-        self.renewals.append(key)
+        if any(claims.values()):
+            self.renewals.append(key)
+        merged = {**self.claims.get(key, {}), **claims}
+        self.claims[key] = {name: text for name, text in merged.items() if text is not None}
+        return {"metadata": {"name": key.name, "annotations": self.claims[key]}}
 
 
 class Engine:
@@ -135,13 +143,17 @@ class Engine:
         self._port = port
         self.healthy = False
         self.requests: list[dict[str, str]] = []
+        self.bodies: list[bytes] = []
+        self.cut = 0
+        """How many streams ended because their caller left."""
+        self.fails_with: tuple[int, dict[str, Any]] | None = None
         self.go_on = asyncio.Event()
         self.says: tuple[str, tuple[bytes, ...]] | None = None
         """Content type and pieces of every answer, where a test is about them."""
         app = web.Application(client_max_size=2**26)
         app.router.add_get("/health", self._health)
         app.router.add_post("/{path:.*}", self._answer)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.5)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.5, handler_cancellation=True)
 
     async def start(self) -> None:
         """Listen."""
@@ -161,13 +173,21 @@ class Engine:
         if self.says is not None:
             return await self._say(request, *self.says)
         form = request.content_type == "multipart/form-data"
+        if not form:
+            self.bodies.append(await request.read())
+        if self.fails_with is not None:
+            return web.json_response(self.fails_with[1], status=self.fails_with[0])
         body = dict(await request.post()) if form else await request.json()
         if not body.get("stream"):
             return web.json_response({"by": self.ip, "model": body["model"], "path": request.path})
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         await response.write(b'data: {"n": 1}\n\n')
-        await self.go_on.wait()
+        try:
+            await self.go_on.wait()
+        except asyncio.CancelledError:
+            self.cut += 1
+            raise
         await response.write(b'data: {"n": 2}\n\ndata: [DONE]\n\n')
         return response
 

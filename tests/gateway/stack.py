@@ -20,6 +20,7 @@ import aiohttp
 from tertium.api.meta import ObjectKey
 from tertium.gateway.app import Gateway
 from tertium.gateway.prepare import prepare
+from tertium.gateway.waiters import DEFAULT_BOUNDS, Bounds
 from tertium.kube.cluster import LLM_DEPLOYMENT, POD, Cluster
 from tertium.render.envoy.layout import BOOTSTRAP_FILE, Layout
 from tests.gateway.parts import Engine, WatchedCluster, a_deployment, a_pod
@@ -54,6 +55,7 @@ class Stack:
     layout: Layout
     session: aiohttp.ClientSession
     report_port: int
+    bounds: Bounds = DEFAULT_BOUNDS
     cluster: WatchedCluster = field(default_factory=WatchedCluster)
     engines: list[Engine] = field(default_factory=list)
     running: AsyncExitStack = field(default_factory=AsyncExitStack)
@@ -70,7 +72,11 @@ class Stack:
     async def start_activator(self) -> None:
         """Start an activator that knows nothing yet."""
         self.gateway = Gateway(
-            layout=self.layout, cluster=cast(Cluster, self.cluster), session=self.session, holder="test"
+            layout=self.layout,
+            cluster=cast(Cluster, self.cluster),
+            session=self.session,
+            holder="test",
+            bounds=self.bounds,
         )
         await self.running.enter_async_context(
             self.gateway.serving(report_host="127.0.0.1", report_port=self.report_port)
@@ -148,21 +154,24 @@ async def until(condition: Any, *, limit_seconds: float = 5.0) -> None:
 
 
 @asynccontextmanager
-async def running_stack(directory: Path, **more: Any) -> AsyncIterator[Stack]:
+async def running_stack(
+    directory: Path, bounds: Bounds = DEFAULT_BOUNDS, **more: Any
+) -> AsyncIterator[Stack]:
     """Start everything, wait until it is ready, stop everything."""
-    listen, admin, activator, report, engine = free_ports(5)
+    listen, admin, activator, report, engine, resume = free_ports(6)
     layout = Layout(
         directory=str(directory),
         listen_port=listen,
         admin_port=admin,
         activator_port=activator,
         engine_port=engine,
+        resume_port=resume,
         **more,
     )
     prepare(layout, "test")
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
     async with aiohttp.ClientSession(connector=connector) as session:
-        stack = Stack(layout, session, report)
+        stack = Stack(layout, session, report, bounds)
         await stack.start_envoy()
         await stack.start_activator()
         await until(lambda: stack.gateway.publisher.configured, limit_seconds=20)

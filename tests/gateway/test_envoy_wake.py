@@ -88,7 +88,7 @@ async def test_a_request_held_for_hold_seconds_is_told_how_far_the_start_is(stac
     asked = asyncio.create_task(stack.ask(key.name))
     await stack.until_held(key, 1)
     waiting = a_condition("Progressing", "True", "WaitingForGPU", "no node has 2 free GPUs")
-    said_since = a_deployment(key.name, coldStart=cold_start, conditions=(waiting,), eta_seconds=42)
+    said_since = a_deployment(key.name, coldStart=cold_start, conditions=(waiting,), starts=(42,))
     stack.cluster.put(LLM_DEPLOYMENT, said_since)
     reply = await asked
     assert reply.status == 503
@@ -103,7 +103,7 @@ async def test_a_request_held_for_hold_seconds_is_told_how_far_the_start_is(stac
 
 
 async def test_a_caller_of_a_model_that_rejects_is_told_at_once_when_to_come_back(stack: Stack) -> None:
-    key = await stack.deploy(coldStart={"mode": "Reject"}, eta_seconds=42)
+    key = await stack.deploy(coldStart={"mode": "Reject"}, starts=(42,))
     before = len(stack.cluster.renewals)
     replies = await asyncio.gather(*(stack.ask(key.name) for _ in range(20)))
     assert len(stack.cluster.renewals) == before + 1

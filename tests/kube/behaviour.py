@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias
 import pytest
 
 from tertium.api.meta import Manifest, ObjectKey
+from tertium.core.demand import claim_key, claim_text, claims_of
 from tertium.core.errors import Retryable
 from tertium.kube.cluster import (
     CONFIG_MAP,
@@ -39,8 +40,7 @@ def config_map(namespace: str, data: Mapping[str, str], **metadata: Any) -> Mani
 
 def lease(namespace: str) -> Manifest:
     head = {"name": "thing", "namespace": namespace}
-    spec = {"leaseDurationSeconds": 15}
-    return {"apiVersion": LEASE.api_version, "kind": "Lease", "metadata": head, "spec": spec}
+    return {"apiVersion": LEASE.api_version, "kind": "Lease", "metadata": head}
 
 
 def said(namespace: str, **status: Any) -> Manifest:
@@ -133,17 +133,20 @@ async def annotated_stranger(cluster: Cluster, namespace: str) -> None:
 
 async def renewed_lease(cluster: Cluster, namespace: str) -> None:
     await cluster.apply(LEASE, lease(namespace))
-    await cluster.renew_lease(ObjectKey(namespace, "thing"), "gateway-1", NOW)
-    renewed = await read(cluster, LEASE, namespace)
+    key = ObjectKey(namespace, "thing")
+    for pod in ("gateway-1", "gateway-2"):
+        renewed = await cluster.renew_lease(key, {claim_key(pod): claim_text(NOW, 15)})
+    assert claims_of(renewed).keys() == {claim_key("gateway-1"), claim_key("gateway-2")}
     after = await cluster.apply(LEASE, lease(namespace))
     assert version(after) == version(renewed)
-    assert after["spec"]["holderIdentity"] == "gateway-1"
-    assert after["spec"]["renewTime"] == "2026-11-22T12:00:00.000000Z"
+    left = await cluster.renew_lease(key, {claim_key("gateway-1"): None})
+    assert claims_of(left) == {claim_key("gateway-2"): "2026-11-22T12:00:00.000000Z/PT15S"}
+    assert claims_of(await read(cluster, LEASE, namespace)) == claims_of(left)
 
 
 async def absent_lease(cluster: Cluster, namespace: str) -> None:
     with pytest.raises(Retryable, match="renew Lease"):
-        await cluster.renew_lease(ObjectKey(namespace, "thing"), "gateway-1", NOW)
+        await cluster.renew_lease(ObjectKey(namespace, "thing"), {claim_key("gateway-1"): None})
 
 
 async def status_apart(cluster: Cluster, namespace: str) -> None:

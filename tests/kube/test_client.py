@@ -119,12 +119,12 @@ async def test_a_status_goes_to_its_subresource_under_its_own_name(
     assert query["fieldManager"] == "tertium-status"
 
 
-async def test_a_renewal_changes_holder_and_time_alone(api: tuple[ApiServer, KubeCluster]) -> None:
+async def test_a_renewal_changes_its_own_annotations_alone(api: tuple[ApiServer, KubeCluster]) -> None:
     server, cluster = api
     server.says(200, item("qwen"))
-    await cluster.renew_lease(KEY, "gateway-1", NOW)
-    patch = {"spec": {"holderIdentity": "gateway-1", "renewTime": "2026-11-21T12:00:00.000000Z"}}
-    assert server.requests[0][3] == patch
+    claims = {"demand.tertium.dev/gateway-1": "2026-11-21T12:00:00.000000Z/PT15S"}
+    await cluster.renew_lease(KEY, claims)
+    assert server.requests[0][3] == {"metadata": {"annotations": claims}}
     assert server.content_type == "application/merge-patch+json"
 
 

@@ -30,7 +30,7 @@ async def call_everything(cluster: Cluster) -> None:
     await cluster.replace(
         LEASE, {"kind": "Lease", "metadata": {"name": "l", "namespace": "team-a"}, "spec": {}}
     )
-    await cluster.renew_lease(ObjectKey("team-a", "l"), "me", NOW)
+    await cluster.renew_lease(ObjectKey("team-a", "l"), {"me": "waits"})
     await cluster.annotate(POD, ObjectKey("team-a", "p"), {"a": "b"}, uid="pod-p", manager="tertium-drain")
     await cluster.apply_status(LLM_DEPLOYMENT, {**a_manifest(), "status": {"replicas": 1}})
     await cluster.event(LLM_DEPLOYMENT, KEY, uid="uid-1", type="Normal", reason="Woke", message="m", now=NOW)
@@ -75,7 +75,7 @@ async def test_every_call_passes_the_gate_and_does_its_work(fake: FakeCluster) -
     assert {verb for verb, _ in passed} == methods() - {"watch"}
     assert fake.one(LLM_DEPLOYMENT, KEY.name)["status"] == {"replicas": 1}
     assert fake.one(POD, "p")["metadata"]["annotations"] == {"a": "b"}
-    assert fake.one(LEASE, "l")["spec"]["holderIdentity"] == "me"
+    assert fake.one(LEASE, "l")["metadata"]["annotations"] == {"me": "waits"}
 
 
 async def test_what_the_gate_refuses_is_not_sent(fake: FakeCluster) -> None:

@@ -89,7 +89,7 @@ def blueprint(case: str) -> Blueprint:
 def manifests(case: str) -> list[Manifest]:
     owner = an_owner(SPECS[case])
     return [
-        build_lease(owner, POLICY),
+        build_lease(owner),
         build_service(owner),
         build_inspection(owner, POLICY),
         build_facts(owner, FACTS_TEXT),

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from tertium.core.decide import decide
+from tertium.core.demand import claims_of
 from tertium.core.inspection import Inspection, Step
 from tertium.core.observed import Observed, Owner
 from tertium.core.revision import source_digest
@@ -47,7 +48,7 @@ def names_of(wanted: Desired) -> list[str]:
 
 
 def test_the_head_of_a_child() -> None:
-    metadata = dict(build_lease(an_owner(), POLICY)["metadata"])
+    metadata = dict(build_lease(an_owner())["metadata"])
     assert len(metadata.pop("annotations")["tertium.dev/applied"]) == 32
     assert metadata == {
         "name": "qwen-demand",
@@ -72,8 +73,8 @@ def test_the_head_of_a_child() -> None:
     }
 
 
-def test_the_lease_leaves_holder_and_renew_time_to_the_gateway() -> None:
-    assert build_lease(an_owner(), POLICY)["spec"] == {"leaseDurationSeconds": 15}
+def test_the_lease_is_made_without_a_claim() -> None:
+    assert claims_of(build_lease(an_owner())) == {}
 
 
 def test_a_model_of_a_hub_is_pinned_to_the_commit_that_was_inspected() -> None:

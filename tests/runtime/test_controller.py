@@ -120,7 +120,7 @@ async def test_it_serves_then_sleeps_when_nobody_asks() -> None:
 
     world.clock.time = NOW
     world.store.reports = reports(in_flight=9, quiet_for=0)
-    world.cluster.put({**world.lease(), "spec": {"leaseDurationSeconds": 15, "renewTime": at(-60)}})
+    await world.demand_ends()
     await world.settle()
     assert world.replicas == 3
 

@@ -6,10 +6,11 @@ from typing import Any
 
 from tertium.api.meta import ObjectKey
 from tertium.core import names
+from tertium.core.demand import claim_key, claim_text
 from tertium.kube.cluster import POD
 from tertium.runtime.relist import relist
 from tertium.runtime.store import Store
-from tests.factories import KEY, NOW, a_manifest, a_node, a_pod_manifest, at
+from tests.factories import KEY, NOW, a_manifest, a_node, a_pod_manifest, at, seconds
 from tests.fakes.cluster import FakeCluster
 
 
@@ -112,15 +113,15 @@ def test_a_new_leader_begins_with_who_is_waited_for_or_runs() -> None:
     for key in (asleep, running, wanted, past):
         store.put(a_manifest(key=key, uid=key.name))
     store.put(a_deployment("b-engine", 2, key=running))
-    for key, renewed in ((wanted, at(-14)), (past, at(-16))):
+    for key, stated in ((wanted, -14), (past, -16)):
         metadata = {
             "name": names.demand_lease(key),
             "namespace": key.namespace,
             "uid": f"lease-{key.name}",
             "labels": names.labels(key, "demand"),
+            "annotations": {claim_key("gateway-1"): claim_text(NOW + seconds(stated), 15)},
         }
-        spec = {"leaseDurationSeconds": 15, "renewTime": renewed}
-        store.put({"kind": "Lease", "metadata": metadata, "spec": spec})
+        store.put({"kind": "Lease", "metadata": metadata})
     assert store.pressing(NOW) == [running, wanted]
 
 

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from tertium.api.meta import ObjectKey
 from tertium.core import names
+from tertium.core.demand import claim_key, claim_text
 from tertium.core.errors import Retryable
 from tertium.core.revision import source_digest
 from tertium.kube.cluster import JOB, LEASE, LLM_DEPLOYMENT, POD
@@ -28,9 +29,9 @@ class World:
 
     def __init__(self, spec: dict[str, Any] | None = None) -> None:
         self.cluster = FakeCluster()
-        self.store = Store()
-        self.queue = WorkQueue[ObjectKey]()
         self.clock = FixedClock()
+        self.store = Store(seconds=self.clock.seconds)
+        self.queue = WorkQueue[ObjectKey]()
         self.registry = CollectorRegistry()
         self.controller = Controller(
             self.cluster, self.store, self.queue, POLICY, self.clock, metrics=Metrics(self.registry)
@@ -114,7 +115,12 @@ class World:
         self.cluster.remove(POD, ObjectKey(KEY.namespace, name))
 
     async def demand(self) -> None:
-        await self.cluster.renew_lease(ObjectKey(KEY.namespace, "qwen-demand"), "gateway-1", self.clock.now())
+        claim = {claim_key("gateway-1"): claim_text(self.clock.now(), 15)}
+        await self.cluster.renew_lease(ObjectKey(KEY.namespace, "qwen-demand"), claim)
+
+    async def demand_ends(self) -> None:
+        claim = {claim_key("gateway-1"): None}
+        await self.cluster.renew_lease(ObjectKey(KEY.namespace, "qwen-demand"), claim)
 
     @property
     def replicas(self) -> int:

@@ -87,6 +87,12 @@ tolerations: {{- toYaml . | nindent 2 }}
   value: {{ .Values.gateway.trustedHops | quote }}
 - name: TERTIUM_DRAIN_SECONDS
   value: {{ .Values.gateway.drainSeconds | quote }}
+- name: TERTIUM_MAX_PENDING
+  value: {{ .Values.gateway.hold.maxPending | quote }}
+- name: TERTIUM_MAX_PENDING_MEBIBYTES
+  value: {{ .Values.gateway.hold.maxPendingMebibytes | quote }}
+- name: TERTIUM_MAX_KEPT_MEBIBYTES
+  value: {{ .Values.gateway.hold.maxKeptMebibytes | quote }}
 - name: TERTIUM_LOG_LEVEL
   value: {{ .Values.logLevel }}
 {{- end -}}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -158,7 +158,7 @@ class Observed:
     ended_pods: Sequence[EnginePod] = ()
     """Records of replicas that are gone: evicted, refused by their node."""
     demand_until: datetime | None = None
-    """Until when somebody waits for an answer; None: nobody ever did."""
+    """Until when somebody waits for an answer; None: nobody does."""
     load: Load | None = None
     """None: not known."""
     tally: Tally | None = None
@@ -200,15 +200,6 @@ class Observed:
     def wanted(self, now: datetime) -> bool:
         """Whether somebody waits for an answer now."""
         return self.demand_until is not None and now < self.demand_until
-
-
-def parse_demand(lease: Manifest | None) -> datetime | None:
-    """Return until when a demand Lease counts, or None when it was never renewed."""
-    spec = (lease or {}).get("spec") or {}
-    renewed = spec.get("renewTime")
-    if not renewed:
-        return None
-    return parse_time(renewed) + timedelta(seconds=spec.get("leaseDurationSeconds", 0))
 
 
 def _document(annotations: Mapping[str, str]) -> Mapping[str, str]:

@@ -13,8 +13,6 @@ class Policy:
     operator_image: str
     gateway_url: str
     hub_endpoint: str = "https://huggingface.co"
-    demand_seconds: int = 15
-    """How long one renewal of a demand Lease counts."""
     inspection_retry_seconds: float = 60.0
     """How long a failed inspection stays before it is tried again."""
     load_fresh_seconds: float = 5.0

@@ -27,16 +27,22 @@ class Model:
     uid: str = ""
     short_name: str
     hold_seconds: int
+    """How long a caller is held who does not say how long; 0: callers are told when to come back."""
+    max_hold_seconds: int
+    """The most a caller may ask for."""
+    heartbeat_seconds: int
     max_pending: int
-    rejects: bool = False
-    """Its callers do not wait: they are told when to come back."""
+    concurrent_sequences: int
+    """How many requests one replica works on at the same time."""
+    warm_up: bool = False
+    """A new replica answers one token to nobody before it gets requests."""
     refusal: Refusal | None
     progress: str = ""
     """What the operator last said about a start, for a caller who waited in vain."""
+    starts: tuple[int, ...] = ()
+    """How long its last starts took, in milliseconds."""
     prefix_characters: int = 0
     """Requests that have so much in common go to the same replica; 0: to the one with the fewest."""
-    eta_seconds: int | None = None
-    """How long a start is expected to take; None: it was never started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,19 +107,24 @@ def parse_model(manifest: Manifest) -> Model | str | None:
         return f"{where}: {first['msg']}"
     key = ObjectKey.of(manifest)
     created = manifest["metadata"].get("creationTimestamp")
-    eta = manifest.get("status", {}).get("coldStart", {}).get("etaSeconds")
+    cold_start = spec.cold_start
+    hold = cold_start.hold_seconds if cold_start.mode == "Hold" else 0
+    recent = manifest.get("status", {}).get("coldStart", {}).get("recent", ())
     return Model(
         key=key,
         created=parse_time(created) if created else datetime.max.replace(tzinfo=UTC),
         uid=manifest["metadata"].get("uid", ""),
         short_name=names.model_names(key, spec.model.served_name)[0],
-        hold_seconds=spec.cold_start.hold_seconds,
-        max_pending=spec.cold_start.max_pending,
-        rejects=spec.cold_start.mode == "Reject",
+        hold_seconds=hold,
+        max_hold_seconds=max(hold, cold_start.max_hold_seconds),
+        heartbeat_seconds=cold_start.heartbeat_seconds,
+        max_pending=cold_start.max_pending,
+        concurrent_sequences=spec.capacity.concurrent_sequences,
+        warm_up=cold_start.warm_up,
         refusal=refusal_of(manifest),
         progress=_progress(manifest),
+        starts=tuple(start["totalMillis"] for start in recent),
         prefix_characters=spec.routing.prefix_characters if spec.routing.affinity == "Prefix" else 0,
-        eta_seconds=eta,
     )
 
 

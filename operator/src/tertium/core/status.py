@@ -12,9 +12,10 @@ from typing import Any, Final
 
 from tertium.api.conditions import ConditionType
 from tertium.api.meta import Condition, format_time, parse_time
-from tertium.api.v1alpha1 import ColdStartStatus, LLMDeploymentStatus, ScalingStatus, Usage
+from tertium.api.v1alpha1 import ColdStartStatus, LLMDeploymentStatus, RecentStart, ScalingStatus, Usage
 from tertium.core import names
 from tertium.core.conditions import Said, conditions_of, refused
+from tertium.core.eta import MOST_STARTS, expected_millis
 from tertium.core.ledger import account
 from tertium.core.observed import Identity, Observed, Owner
 from tertium.core.plan import Plan, Sized
@@ -104,16 +105,24 @@ def _condition(identity: Identity, kind: ConditionType, said: Said, now: datetim
 
 
 def _cold_start(identity: Identity, observed: Observed, usage: Usage) -> ColdStartStatus:
-    """Return how the newest replica that answers started; the next one is expected to take as long.
+    """Return how the last replicas started, and how long the next one is expected to take.
 
     The account remembers when a replica answered first: the pod knows only since when it does so now.
     """
-    newest = max(observed.ready_pods, key=lambda pod: pod.created, default=None)
-    if newest is None:
-        return identity.status.cold_start
-    first = next((entry.serving_since for entry in usage.open if entry.pod == newest.name), None)
-    record = newest.start_record(parse_time(first)) if first else None
-    if record is None:
-        return identity.status.cold_start
-    steps = -(-record.total_millis // (1000 * _ETA_STEP_SECONDS))
-    return ColdStartStatus(eta_seconds=max(1, steps) * _ETA_STEP_SECONDS, last=record)
+    before = identity.status.cold_start
+    first = {entry.pod: entry.serving_since for entry in usage.open if entry.serving_since is not None}
+    known, last = {start.pod: start for start in before.recent}, before.last
+    for pod in sorted(observed.ready_pods, key=lambda pod: pod.created):
+        record = pod.start_record(parse_time(first[pod.name])) if pod.name in first else None
+        if record is not None:
+            last = record
+            known[pod.name] = RecentStart(
+                pod=pod.name, ready_at=first[pod.name], total_millis=record.total_millis
+            )
+    recent = sorted(known.values(), key=lambda start: (start.ready_at, start.pod))[-MOST_STARTS:]
+    expected = expected_millis([start.total_millis for start in recent])
+    if expected is None:
+        return before
+    steps = -(-expected // (1000 * _ETA_STEP_SECONDS))
+    eta = max(1, steps) * _ETA_STEP_SECONDS
+    return ColdStartStatus(eta_seconds=eta, recent=tuple(recent), last=last)

@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from tertium.api.meta import ObjectKey
 from tertium.core.errors import Retryable
@@ -17,9 +17,11 @@ from tertium.gateway.answers import Answer, Asked
 from tertium.gateway.counters import PATTERN, read_counters
 from tertium.gateway.envoy_admin import EnvoyAdmin
 from tertium.gateway.exposition import exposition
-from tertium.gateway.holds import Holds
+from tertium.gateway.holds import Ask, Holds
 from tertium.gateway.load import LoadBook
 from tertium.gateway.publish import Publisher
+from tertium.gateway.streams import Streams, response_of
+from tertium.gateway.wishes import wish_of
 from tertium.gateway.world import World
 from tertium.render.envoy.layout import (
     ATTEMPT_HEADER,
@@ -35,29 +37,48 @@ _ROUTE_SECONDS: Final = 2.0
 """Longest wait until Envoy has the route of a new deployment."""
 
 
-def activator_app(world: World, holds: Holds, publisher: Publisher) -> web.Application:
+def activator_app(world: World, holds: Holds, streams: Streams, publisher: Publisher) -> web.Application:
     """Return the application Envoy sends requests to that no replica can take."""
 
-    async def answer(request: web.Request) -> web.Response:
+    async def answer(request: web.Request) -> web.StreamResponse:
         if not world.synced:
-            return _response(answers.not_synced())
+            return response_of(answers.not_synced())
         deployment = request.headers.get(DEPLOYMENT_HEADER)
         if deployment is None:
             if await _is_new(request, world, publisher):
                 return web.Response(status=307, headers={"Location": str(request.url)})
-            return _response(_own_answer(request, world, holds))
-        # Unread, a large body would keep the server from seeing that the caller is gone.
-        await _discard(request)
-        namespace, _, name = deployment.partition("/")
-        attempt = int(request.headers.get(ATTEMPT_HEADER, "1"))
-        return _response(await holds.hold(ObjectKey(namespace, name), attempt=attempt))
+            return response_of(_own_answer(request, world, holds))
+        with streams.body_of(request) as body:
+            # Unread, a large body would keep the server from seeing that the caller is gone.
+            await body.read()
+            wish = wish_of(request.headers)
+            if isinstance(wish, Answer):
+                return response_of(wish)
+            namespace, _, name = deployment.partition("/")
+            ask = Ask(
+                key=ObjectKey(namespace, name),
+                attempt=int(request.headers.get(ATTEMPT_HEADER, "1")),
+                wish=wish,
+                size=body.size,
+            )
+            if body.kept is not None:
+                return await streams.answer(request, ask, body.kept)
+            return response_of(await holds.hold(ask))
 
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", answer)
     return app
 
 
-def report_app(world: World, holds: Holds, admin: EnvoyAdmin, publisher: Publisher) -> web.Application:
+def report_app(
+    world: World,
+    holds: Holds,
+    streams: Streams,
+    *,
+    admin: EnvoyAdmin,
+    publisher: Publisher,
+    registry: CollectorRegistry,
+) -> web.Application:
     """Return the application for the operator (`/load`), the kubelet (`/livez`, `/readyz`) and Prometheus."""
     book = LoadBook(datetime.now(UTC))
 
@@ -67,7 +88,7 @@ def report_app(world: World, holds: Holds, admin: EnvoyAdmin, publisher: Publish
         try:
             # In this order: a process that came in between is never counted twice.
             epoch = await admin.epoch()
-            counters = read_counters(await admin.stats(PATTERN))
+            counters = streams.counted_once(read_counters(await admin.stats(PATTERN)))
         except Retryable as fault:
             return web.Response(status=503, text=f"{fault}\n")
         uids = {key: model.uid for key, model in world.table.models.items()}
@@ -81,7 +102,8 @@ def report_app(world: World, holds: Holds, admin: EnvoyAdmin, publisher: Publish
             counters = read_counters(await admin.stats(PATTERN))
         except Retryable as fault:
             return web.Response(status=503, text=f"{fault}\n")
-        return web.Response(body=exposition(counters), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        own = generate_latest(registry)
+        return web.Response(body=own + exposition(counters), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def live(request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -94,8 +116,8 @@ def report_app(world: World, holds: Holds, admin: EnvoyAdmin, publisher: Publish
         return web.Response(text="ok\n")
 
     app = web.Application()
-    app.add_routes([web.get("/load", load), web.get("/metrics", metrics)])
-    app.add_routes([web.get("/livez", live), web.get("/readyz", ready)])
+    handlers = {"/load": load, "/livez": live, "/readyz": ready, "/metrics": metrics}
+    app.add_routes([web.get(path, handler) for path, handler in handlers.items()])
     return app
 
 
@@ -112,6 +134,11 @@ async def _is_new(request: web.Request, world: World, publisher: Publisher) -> b
         return False
     await _discard(request)
     return await publisher.has_route(name, limit_seconds=_ROUTE_SECONDS)
+
+
+async def _discard(request: web.Request) -> None:
+    async for _ in request.content.iter_any():
+        continue
 
 
 def _own_answer(request: web.Request, world: World, holds: Holds) -> Answer:
@@ -145,13 +172,4 @@ def _models(method: str, name: str, world: World, holds: Holds) -> Answer:
 
 def _entry(name: str, key: ObjectKey, world: World, holds: Holds) -> Mapping[str, Any]:
     state = world.state(key, awaited=holds.waiters.count(key) > 0)
-    return answers.model_entry(name, world.table.models[key], state)
-
-
-async def _discard(request: web.Request) -> None:
-    async for _ in request.content.iter_any():
-        continue
-
-
-def _response(answer: Answer) -> web.Response:
-    return web.json_response(answer.body, status=answer.status, headers=answer.headers)
+    return answers.model_entry(name, world.table.models[key], state, holds.eta(key))

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from tertium.core.refusal import Refusal
 from tertium.core.routing import Model, RoutingTable
+from tertium.gateway.waiters import Full
 from tertium.render.envoy.forms import FORM_BROKEN, FORM_CONTENT_TYPE, MODEL_MISSING
 from tertium.render.envoy.layout import RELEASE_HEADER, RELEASE_VALUE
 from tertium.render.envoy.listener import JSON_CONTENT_TYPE
@@ -19,6 +20,8 @@ _MOST_RETRY_SECONDS: Final = 110
 """OpenAI's client does not retry at all when it is told to wait for more than 120 s."""
 _UNKNOWN_RETRY_SECONDS: Final = 30
 _SHOWN: Final = 100
+_SHOULD_RETRY: Final = {"x-should-retry": "true"}
+"""What OpenAI's and Anthropic's clients obey."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,33 +75,41 @@ def refused(model: Model, refusal: Refusal) -> Answer:
     return error(503, "model_unavailable", message, param="model")
 
 
-def waking(model: Model, state: str, fault: str) -> Answer:
-    """The model starts, and its callers are not held: `spec.coldStart.mode` is Reject."""
+def waking(model: Model, state: str, fault: str, eta: int | None) -> Answer:
+    """The model starts, and this caller is not held. `eta` here and below: seconds it will take, if known."""
     message = f"The model '{model.key}' is starting"
     message += f"; its start could not be asked for: {fault}" if fault else ""
-    wait = retry_after(model)
+    wait = retry_after(eta)
     answer = error(503, "model_starting", f"{message}. Try again in {wait} s.", retry_after=wait)
-    told = answer.body["error"] | {"eta_seconds": model.eta_seconds, "phase": state}
-    return Answer(status=503, body={"error": told}, headers={**answer.headers, "x-should-retry": "true"})
+    told = answer.body["error"] | {"eta_seconds": eta, "phase": state}
+    return Answer(status=503, body={"error": told}, headers={**answer.headers, **_SHOULD_RETRY})
 
 
-def gave_up(model: Model, fault: str) -> Answer:
-    """The request was held for as long as the deployment allows."""
-    message = f"The model '{model.key}' was still starting after {model.hold_seconds} s"
+def gave_up(model: Model, seconds: int, fault: str, eta: int | None) -> Answer:
+    """The request was held for so many seconds, as long as it may be."""
+    message = f"The model '{model.key}' was still starting after {seconds} s"
     if fault:
         message += f"; its start could not be asked for: {fault}"
     elif model.progress:
         message += f" ({model.progress})"
-    return error(503, "model_starting", f"{message}. Try again later.", retry_after=retry_after(model))
+    return error(503, "model_starting", f"{message}. Try again later.", retry_after=retry_after(eta))
 
 
-def too_many(model: Model) -> Answer:
-    """As many requests are held as the deployment allows."""
-    message = (
-        f"{model.max_pending} requests already wait for the model '{model.key}' to start, the most that its "
-        "`spec.coldStart.maxPending` allows. Try again later."
-    )
-    return error(429, "too_many_pending", message, retry_after=retry_after(model))
+def too_many(model: Model, full: Full, eta: int | None) -> Answer:
+    """There is no room for one more held request."""
+    message = {
+        Full.MODEL: f"{model.max_pending} requests already wait for the model '{model.key}' to start, the "
+        "most that its `spec.coldStart.maxPending` allows.",
+        Full.REQUESTS: "This gateway holds as many requests for models that start as it may.",
+        Full.BYTES: "The requests for models that start are so large that this gateway holds no more.",
+    }[full]
+    return error(429, "too_many_pending", f"{message} Try again later.", retry_after=retry_after(eta))
+
+
+def stopping() -> Answer:
+    """This gateway pod ends, and another one will hold the request."""
+    message = "The gateway's replica that held this request is being replaced. Try again."
+    return error(503, "gateway_stopping", message, retry_after=1, headers=_SHOULD_RETRY)
 
 
 def not_found(name: str) -> Answer:
@@ -112,11 +123,11 @@ def not_synced() -> Answer:
     return error(503, "gateway_starting", "The gateway is starting. Try again.", retry_after=1)
 
 
-def retry_after(model: Model) -> int:
+def retry_after(eta: int | None) -> int:
     """Seconds after which the model has probably started, within limits."""
-    if model.eta_seconds is None:
+    if eta is None:
         return _UNKNOWN_RETRY_SECONDS
-    return min(max(round(model.eta_seconds), _LEAST_RETRY_SECONDS), _MOST_RETRY_SECONDS)
+    return min(max(eta, _LEAST_RETRY_SECONDS), _MOST_RETRY_SECONDS)
 
 
 def explain(asked: Asked, table: RoutingTable) -> Answer:
@@ -181,9 +192,11 @@ def model_list(entries: Iterable[Mapping[str, Any]]) -> Answer:
     return Answer(status=200, body={"object": "list", "data": list(entries)})
 
 
-def model_entry(name: str, model: Model, state: str) -> Mapping[str, Any]:
+def model_entry(name: str, model: Model, state: str, eta: int | None) -> Mapping[str, Any]:
     """One model as OpenAI's API lists it, and what only Tertium knows of it."""
-    more = {"deployment": str(model.key), "state": state}
+    more: dict[str, Any] = {"deployment": str(model.key), "state": state}
+    if state in ("idle", "waking") and eta is not None:
+        more["eta_seconds"] = eta
     if state == "unavailable" and model.refusal is not None:
         more |= {"reason": model.refusal.reason, "message": model.refusal.message}
     return {

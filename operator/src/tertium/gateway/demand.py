@@ -1,52 +1,107 @@
-"""Stating demand: the renewal of a deployment's demand Lease while requests are held for it."""
+"""Stating demand: this pod's claim on a deployment's demand Lease, while requests are held for it here."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final, NoReturn
 
 from tertium.api.meta import ObjectKey
 from tertium.core import names
+from tertium.core.demand import CLAIM_SECONDS, claim_key, claim_text, forgotten
 from tertium.core.errors import Retryable, TertiumError
 from tertium.kube.cluster import Cluster
 
 RENEW_SECONDS: Final = 5.0
+LINGER_SECONDS: Final = 2.0
+"""How long demand outlives the last held request: clients that hung up often ask again at once."""
 _FRESH_SECONDS: Final = 1.0
 _CALL_SECONDS: Final = 3.0
 _PAUSES: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
+_RELEASES: Final = 5
+"""How often it is tried to take a claim back; then it runs out by itself."""
 
 _log = logging.getLogger(__name__)
 
 
 class Demand:
-    """Renews demand Leases, one renewal for any number of held requests."""
+    """This pod's claims: one renewal for any number of held requests."""
 
     def __init__(self, cluster: Cluster, holder: str) -> None:
         self._cluster = cluster
-        self._holder = holder
+        self._claim = claim_key(holder)
         self._renewed: dict[ObjectKey, float] = {}
+        self._promised: dict[ObjectKey, float] = {}
+        self._stated: set[ObjectKey] = set()
+        self._forgotten: dict[ObjectKey, frozenset[str]] = {}
+        # Two writes of one claim must not overtake each other.
+        self._locks: defaultdict[ObjectKey, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def state(self, key: ObjectKey, tell: Callable[[str], None]) -> NoReturn:
         """Renew at once, unless that was done within the last second, and then every five seconds.
 
         `tell` gets an empty text after each renewal, else why it failed; failures are tried again for ever.
         """
+        self._stated.add(key)
+        try:
+            await self._state(key, tell)
+        finally:
+            self._stated.discard(key)
+
+    async def end(self, key: ObjectKey) -> None:
+        """Take the claim back, after a moment, unless requests are held again by then.
+
+        Callers who were told when to come back are still waiting: for them the claim stays until then.
+        """
+        await asyncio.sleep(LINGER_SECONDS)
+        for pause in _PAUSES[:_RELEASES]:
+            if key in self._stated or key not in self._renewed:
+                return
+            if await self._write(key, end=True) is None:
+                return
+            await asyncio.sleep(pause)
+
+    def promise(self, key: ObjectKey, seconds: float) -> None:
+        """A caller was told to come back within so many seconds, and counts as waiting until then."""
+        until = asyncio.get_running_loop().time() + seconds
+        self._promised[key] = max(until, self._promised.get(key, until))
+
+    async def promise_now(self, key: ObjectKey, seconds: float) -> str:
+        """The same for a caller who was not held, so that nobody has stated it yet; return why that failed.
+
+        A thousand callers at once are one renewal.
+        """
+        self.promise(key, seconds)
         loop = asyncio.get_running_loop()
-        lease = ObjectKey(key.namespace, names.demand_lease(key))
+        if loop.time() - self._renewed.get(key, float("-inf")) < RENEW_SECONDS:
+            return ""
+        self._renewed[key] = loop.time()
+        fault = await self._write(key)
+        if fault is None:
+            return ""
+        self._renewed.pop(key, None)
+        return str(fault)
+
+    def forget(self, key: ObjectKey) -> None:
+        """Drop what is remembered of a deployment that is gone."""
+        for known in (self._renewed, self._promised, self._forgotten, self._locks):
+            known.pop(key, None)
+
+    async def _state(self, key: ObjectKey, tell: Callable[[str], None]) -> NoReturn:
+        loop = asyncio.get_running_loop()
         failures = 0
         since = loop.time() - self._renewed.get(key, float("-inf"))
         if since < _FRESH_SECONDS:
             tell("")
             await asyncio.sleep(RENEW_SECONDS - since)
         while True:
-            fault = await self._renew(lease)
+            fault = await self._write(key)
             tell("" if fault is None else str(fault))
             if fault is None:
                 failures = 0
-                self._renewed[key] = loop.time()
                 await asyncio.sleep(RENEW_SECONDS)
                 continue
             if failures == 0:
@@ -55,29 +110,28 @@ class Demand:
             failures += 1
             await asyncio.sleep(max(pause, getattr(fault, "after", None) or 0.0))
 
-    async def state_once(self, key: ObjectKey) -> str:
-        """Renew for a caller who does not wait, unless that was done a moment ago; return why it failed."""
+    async def _write(self, key: ObjectKey, *, end: bool = False) -> TertiumError | None:
+        """Write the claim as it should be now; return why that failed."""
+        lease = ObjectKey(key.namespace, names.demand_lease(key))
         loop = asyncio.get_running_loop()
-        if loop.time() - self._renewed.get(key, float("-inf")) < RENEW_SECONDS:
-            return ""
-        # Before the answer, so that a thousand callers at once are one renewal.
-        self._renewed[key] = loop.time()
-        fault = await self._renew(ObjectKey(key.namespace, names.demand_lease(key)))
-        if fault is None:
-            return ""
-        self.forget(key)
-        return str(fault)
-
-    def forget(self, key: ObjectKey) -> None:
-        """Drop what is remembered of a deployment that is gone."""
-        self._renewed.pop(key, None)
-
-    async def _renew(self, lease: ObjectKey) -> TertiumError | None:
-        try:
-            async with asyncio.timeout(_CALL_SECONDS):
-                await self._cluster.renew_lease(lease, self._holder, datetime.now(UTC))
-        except TimeoutError:
-            return Retryable(f"renew Lease {lease}: no answer within {_CALL_SECONDS:.0f} s")
-        except TertiumError as fault:
-            return fault
+        async with self._locks[key]:
+            promised = self._promised.get(key, 0.0) - loop.time()
+            if promised <= 0:
+                self._promised.pop(key, None)
+            now = datetime.now(UTC)
+            claim = None if end and promised <= 0 else claim_text(now, round(max(promised, CLAIM_SECONDS)))
+            claims = {**dict.fromkeys(self._forgotten.get(key, ())), self._claim: claim}
+            try:
+                async with asyncio.timeout(_CALL_SECONDS):
+                    found = await self._cluster.renew_lease(lease, claims)
+            except TimeoutError:
+                return Retryable(f"renew Lease {lease}: no answer within {_CALL_SECONDS:.0f} s")
+            except TertiumError as fault:
+                return fault
+            self._forgotten[key] = forgotten(found, now) - {self._claim}
+            if end:
+                self._renewed.pop(key, None)
+                self._forgotten.pop(key, None)
+            else:
+                self._renewed[key] = loop.time()
         return None

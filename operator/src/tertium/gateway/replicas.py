@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
-from tertium.api.meta import Manifest, ObjectKey
+from tertium.api.meta import Manifest, ObjectKey, parse_time
 from tertium.core import names
 
 _ENDED: Final = ("Failed", "Succeeded")
@@ -22,6 +23,14 @@ class Incarnation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """One engine process: what it has made at its first token stays until its container restarts."""
+
+    uid: str
+    restarts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Replica:
     """One engine pod."""
 
@@ -32,11 +41,21 @@ class Replica:
     leaving: bool
     ready: bool
     incarnation: Incarnation
+    created: datetime | None = None
 
     @property
     def reachable(self) -> bool:
         """Whether it is worth asking for its health."""
         return bool(self.ip) and not self.leaving
+
+    @property
+    def engine(self) -> Engine:
+        """The engine process, whatever becomes of its readiness."""
+        return Engine(uid=self.incarnation.uid, restarts=self.incarnation.restarts)
+
+    def age(self, now: datetime) -> float:
+        """Seconds since the pod was made, by the API server's clock; 0 where that is not known."""
+        return 0.0 if self.created is None else max(0.0, (now - self.created).total_seconds())
 
 
 def parse_replica(manifest: Manifest) -> Replica:
@@ -63,6 +82,7 @@ def parse_replica(manifest: Manifest) -> Replica:
         incarnation=Incarnation(
             uid=metadata["uid"], restarts=restarts, ready_since=ready.get("lastTransitionTime", "")
         ),
+        created=parse_time(metadata["creationTimestamp"]) if "creationTimestamp" in metadata else None,
     )
 
 

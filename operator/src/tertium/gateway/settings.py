@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from tertium.gateway.waiters import Bounds
 from tertium.render.envoy.layout import Layout
+
+_MEBIBYTE: Final = 1024 * 1024
 
 
 class GatewaySettings(BaseSettings):
@@ -21,12 +24,29 @@ class GatewaySettings(BaseSettings):
     listen_port: int = Field(default=8080, ge=1, le=65535, description="Where callers connect to Envoy.")
     admin_port: int = Field(default=9901, ge=1, le=65535, description="Envoy's admin interface, on loopback.")
     activator_port: int = Field(default=9109, ge=1, le=65535, description="The activator, on loopback.")
-    report_port: int = Field(default=9110, ge=1, le=65535, description="`/load`, `/livez` and `/readyz`.")
+    resume_port: int = Field(
+        default=9111, ge=1, le=65535, description="Where the activator sends held streams on, on loopback."
+    )
+    report_port: int = Field(
+        default=9110, ge=1, le=65535, description="`/load`, `/metrics`, `/livez` and `/readyz`."
+    )
     tls_dir: Path | None = Field(
         default=None, description="Directory with tls.crt and tls.key for callers; absent: no encryption."
     )
     trusted_hops: int = Field(
         default=0, ge=0, le=16, description="Proxies in front whose word on the caller's address counts."
+    )
+    max_pending: int = Field(
+        default=4096, ge=1, le=100_000, description="Most requests held at the same time, for all models."
+    )
+    max_pending_mebibytes: int = Field(
+        default=1024, ge=1, le=1_048_576, description="Most that the bodies of held requests may take."
+    )
+    max_kept_mebibytes: int = Field(
+        default=128,
+        ge=0,
+        le=1_048_576,
+        description="Most that the activator keeps of the bodies of held streams, to send them on itself.",
     )
     drain_seconds: int = Field(
         default=120, ge=1, le=86_400, description="Longest wait for running requests when the pod stops."
@@ -41,6 +61,16 @@ class GatewaySettings(BaseSettings):
             listen_port=self.listen_port,
             admin_port=self.admin_port,
             activator_port=self.activator_port,
+            resume_port=self.resume_port,
             tls_directory="" if self.tls_dir is None else str(self.tls_dir),
             trusted_hops=self.trusted_hops,
+        )
+
+    @property
+    def bounds(self) -> Bounds:
+        """The most this pod holds."""
+        return Bounds(
+            requests=self.max_pending,
+            body_bytes=self.max_pending_mebibytes * _MEBIBYTE,
+            kept_bytes=self.max_kept_mebibytes * _MEBIBYTE,
         )

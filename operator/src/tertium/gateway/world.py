@@ -6,14 +6,16 @@ Changed only by watch events and probe results; everything else asks it. Knows n
 from __future__ import annotations
 
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Literal, TypeAlias
 
 from tertium.api.meta import Manifest, ObjectKey
 from tertium.core import names
 from tertium.core.routing import Model, RoutingTable, build_table, parse_model
-from tertium.gateway.replicas import Incarnation, Replica, owner_of, parse_replica, serves
+from tertium.gateway.replicas import Engine, Incarnation, Replica, owner_of, parse_replica, serves
 from tertium.kube.cluster import LLM_DEPLOYMENT, POD, Cluster, WatchEvent
 
 State: TypeAlias = Literal["idle", "waking", "serving", "unavailable"]
@@ -27,7 +29,9 @@ _log = logging.getLogger(__name__)
 class World:
     """The deployments and their replicas. Until `synced`, nothing may be concluded from what is missing."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: Callable[[], float] = time.monotonic) -> None:
+        """`seconds`: a clock that nobody sets."""
+        self._seconds = seconds
         self.table = RoutingTable()
         self.on_change: OnChange = lambda keys: None
         self._models: dict[ObjectKey, Model] = {}
@@ -37,6 +41,8 @@ class World:
         self._by_owner: defaultdict[tuple[str, str], dict[str, Replica]] = defaultdict(dict)
         self._proven: set[Incarnation] = set()
         self._suspect: set[Incarnation] = set()
+        self._warm: set[Engine] = set()
+        self._begun: dict[ObjectKey, float] = {}
         self._owners: dict[tuple[str, str], list[ObjectKey]] = {}
         self._seen: defaultdict[str, set[ObjectKey]] = defaultdict(set)
         self._listed: dict[str, set[ObjectKey]] = {}
@@ -57,7 +63,25 @@ class World:
 
     def addresses(self, key: ObjectKey) -> tuple[str, ...]:
         """IP addresses of the replicas that may get requests, in a stable order."""
-        return tuple(sorted(item.ip for item in self.replicas(key) if self.serves(item)))
+        cold = self.cold(key)
+        return tuple(sorted(item.ip for item in self.replicas(key) if self.serves(item) and item not in cold))
+
+    def cold(self, key: ObjectKey) -> list[Replica]:
+        """The replicas that answer, and get no requests yet because the deployment wants them warm first."""
+        model = self.table.models.get(key)
+        if model is None or not model.warm_up:
+            return []
+        return [item for item in self.replicas(key) if self.serves(item) and item.engine not in self._warm]
+
+    def elapsed(self, key: ObjectKey) -> float:
+        """For how many seconds the oldest start of a deployment that is under way has lasted."""
+        starting = (
+            self._begun[ObjectKey(item.namespace, item.name)]
+            for item in self._by_owner.get(owner_of(key), {}).values()
+            if not item.leaving and not self.serves(item)
+        )
+        now = self._seconds()
+        return now - min(starting, default=now)
 
     def serves(self, replica: Replica) -> bool:
         """Whether this replica may get requests."""
@@ -70,6 +94,13 @@ class World:
         if self.table.models[key].refusal is not None:
             return "unavailable"
         return "waking" if awaited or self.awake(key) else "idle"
+
+    def warmed(self, key: ObjectKey, replica: Replica) -> None:
+        """Take note that a replica is warm, or as warm as it will get."""
+        known = self._pods.get(ObjectKey(replica.namespace, replica.name))
+        if known is not None and known.engine == replica.engine:
+            self._warm.add(replica.engine)
+            self.on_change((key,))
 
     def prove(self, key: ObjectKey, replica: Replica) -> None:
         """Take note that a replica has answered our probe."""
@@ -154,8 +185,17 @@ class World:
         before = self._pods.get(key)
         if before == replica:
             return ()
-        if before is not None and before.incarnation != replica.incarnation:
+        if before is None:
+            # A start that was under way when this gateway began is dated by the API server's clock.
+            age = 0.0 if self.synced else replica.age(datetime.now(UTC))
+            self._begun[key] = self._seconds() - age
+            if replica.ready and not self.synced:
+                self._warm.add(replica.engine)  # by another gateway pod, or by requests
+        elif before.incarnation != replica.incarnation:
             self._forget(before)
+            if before.engine != replica.engine:
+                self._warm.discard(before.engine)
+                self._begun[key] = self._seconds()
         self._pods[key] = replica
         owner = (replica.namespace, replica.owner_label)
         self._by_owner[owner][replica.name] = replica
@@ -166,6 +206,8 @@ class World:
         if replica is None:
             return ()
         self._forget(replica)
+        self._warm.discard(replica.engine)
+        del self._begun[key]
         owner = (replica.namespace, replica.owner_label)
         self._by_owner[owner].pop(replica.name, None)
         if not self._by_owner[owner]:

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Final
 
-from tertium.api.meta import Manifest, ObjectKey, format_time
+from tertium.api.meta import Manifest, ObjectKey
 from tertium.core import names
 from tertium.core.errors import Retryable
 from tertium.kube.cluster import EVENT, LEASE, POD, Kind, WatchEvent
@@ -171,16 +171,19 @@ class KubeCluster:
             raise error_of(answer.status, f"ask Pod {key} for {path}", answer.body, answer.retry_after)
         return answer.body
 
-    async def renew_lease(self, key: ObjectKey, holder: str, now: datetime) -> None:
-        """Set holder and renew time of a Lease that exists. Raises `Retryable` when it does not exist yet."""
+    async def renew_lease(self, key: ObjectKey, claims: Mapping[str, str | None]) -> Manifest:
+        """Set these annotations of a Lease that exists, remove those that are None, and leave all others.
+
+        Returns the Lease as it now is. Raises `Retryable` when it does not exist yet.
+        """
         answer = await self._connection.call(
             "PATCH",
             path_of(LEASE, key.namespace, key.name),
             query={"fieldManager": LEASE_FIELD_MANAGER},
-            body={"spec": {"holderIdentity": holder, "renewTime": format_time(now, micro=True)}},
+            body={"metadata": {"annotations": claims}},
             content_type=_MERGE,
         )
-        parse_object(answer, f"renew Lease {key}")
+        return parse_object(answer, f"renew Lease {key}")
 
     def watch(self, kind: Kind, *, labels: str = "") -> AsyncIterator[WatchEvent]:
         """List, then follow the kind in all namespaces, for ever; reconnects and lists anew by itself."""

@@ -111,8 +111,11 @@ class Cluster(Protocol):
         """Return a log's last lines, its beginning where `tail_lines` is None; empty when there is none."""
         ...
 
-    async def renew_lease(self, key: ObjectKey, holder: str, now: datetime) -> None:
-        """Set holder and renew time of a Lease that exists. Raises `Retryable` when it does not exist yet."""
+    async def renew_lease(self, key: ObjectKey, claims: Mapping[str, str | None]) -> Manifest:
+        """Set these annotations of a Lease that exists, remove those that are None, and leave all others.
+
+        Returns the Lease as it now is. Raises `Retryable` when it does not exist yet.
+        """
         ...
 
     def watch(self, kind: Kind, *, labels: str = "") -> AsyncIterator[WatchEvent]:

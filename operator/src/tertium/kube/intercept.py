@@ -91,10 +91,10 @@ class InterceptedCluster:
         async with self._gate("pod_log", POD):
             return await self._cluster.pod_log(key, container, tail_lines=tail_lines, previous=previous)
 
-    async def renew_lease(self, key: ObjectKey, holder: str, now: datetime) -> None:
+    async def renew_lease(self, key: ObjectKey, claims: Mapping[str, str | None]) -> Manifest:
         """See `Cluster.renew_lease`."""
         async with self._gate("renew_lease", LEASE):
-            await self._cluster.renew_lease(key, holder, now)
+            return await self._cluster.renew_lease(key, claims)
 
     def watch(self, kind: Kind, *, labels: str = "") -> AsyncIterator[WatchEvent]:
         """See `Cluster.watch`."""

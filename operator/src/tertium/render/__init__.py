@@ -53,7 +53,7 @@ def build_all(owner: Owner, plan: Plan, observed: Observed, policy: Policy) -> D
     ]
     return Desired(
         apply=(
-            build_lease(owner, policy),
+            build_lease(owner),
             build_service(owner),
             *_model(owner, plan, observed, policy),
             *_engine(owner, plan),

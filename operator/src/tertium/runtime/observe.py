@@ -19,7 +19,7 @@ from tertium.core.learned import Learned
 from tertium.core.learning import unmeasured
 from tertium.core.lifecycle import EnginePod
 from tertium.core.load import load_of
-from tertium.core.observed import EngineSet, Facts, Identity, Observed, Owner, parse_demand
+from tertium.core.observed import EngineSet, Facts, Identity, Observed, Owner
 from tertium.core.planner import ModelFacts
 from tertium.core.policy import Policy
 from tertium.core.preparation import prepared_since
@@ -62,6 +62,8 @@ class Observer:
         }
         load = load_of(identity.key, self._store.reports, now, fresh_seconds=self._policy.load_fresh_seconds)
         streams = load.streams if load else {}
+        stated = ("Lease", names.demand_lease(identity.key)) in own
+        waits = self._store.demand_seconds(identity.key, now) if stated else 0.0
         pods = [EnginePod.parse(manifest) for manifest in _engine_children(own, "Pod")]
         engines = [EngineSet.parse(manifest) for manifest in _engine_children(own, "Deployment")]
         return Observed(
@@ -72,7 +74,7 @@ class Observer:
                 if pod.ended is None
             ),
             ended_pods=tuple(pod for pod in pods if pod.ended is not None),
-            demand_until=parse_demand(own.get(("Lease", names.demand_lease(identity.key)))),
+            demand_until=now + timedelta(seconds=waits) if waits > 0 else None,
             load=load,
             tally=tally_of(identity.key, identity.uid, self._store.reports),
             pools=self._store.pools,

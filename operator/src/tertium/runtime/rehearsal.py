@@ -146,8 +146,9 @@ class RehearsalCluster:
     async def delete(self, kind: Kind, key: ObjectKey, *, uid: str, version: str = "") -> None:
         """Succeed."""
 
-    async def renew_lease(self, key: ObjectKey, holder: str, now: datetime) -> None:
+    async def renew_lease(self, key: ObjectKey, claims: Mapping[str, str | None]) -> Manifest:
         """Succeed."""
+        return {"kind": "Lease", "metadata": {"name": key.name, "namespace": key.namespace}}
 
     async def watch(self, kind: Kind, *, labels: str = "") -> AsyncIterator[WatchEvent]:
         """Yield the objects of the snapshot: nothing changes any more."""

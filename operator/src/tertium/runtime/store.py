@@ -6,17 +6,18 @@ a world older than what it wrote itself. It must not know what a reconcile is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TypeAlias
 
 from tertium.api.meta import Manifest, ObjectKey
 from tertium.core import names
+from tertium.core.demand import Claim, follow, seconds_left
 from tertium.core.load import Reports
-from tertium.core.observed import parse_demand
 from tertium.core.planner import GpuPool, gpu_pools
 from tertium.kube.cluster import DEPLOYMENT, LEASE, LLM_DEPLOYMENT, NODE, POD
 from tertium.render.manifest import id_of
+from tertium.runtime.clock import boot_seconds
 from tertium.runtime.short_names import ShortNames
 from tertium.runtime.trim import trim
 
@@ -29,11 +30,14 @@ ChildId: TypeAlias = tuple[str, str]
 class Store:
     """Everything the operator has seen. `put` and `drop` return the deployments to look at again."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: Callable[[], float] = boot_seconds) -> None:
+        """`seconds`: a clock that nobody sets; by it demand is told from demand that has run out."""
+        self._seconds = seconds
         self.owners: dict[ObjectKey, Manifest] = {}
         self.pools: tuple[GpuPool, ...] = ()
         self.reports: Reports | None = None
         self._children: dict[Group, dict[ChildId, Manifest]] = {}
+        self._claims: dict[Group, Mapping[str, Claim]] = {}
         self._keys: dict[Group, ObjectKey] = {}
         self._nodes: dict[str, Manifest] = {}
         self._short_names = ShortNames()
@@ -52,6 +56,8 @@ class Store:
         if not _is_news(manifest, children.get(id_of(manifest))):
             return ()
         children[id_of(manifest)] = trim(manifest)
+        if kind == LEASE.kind:
+            self._claims[group] = follow(self._claims.get(group), manifest, self._seconds())
         return self._owner_of(group)
 
     def drop(self, manifest: Manifest) -> Sequence[ObjectKey]:
@@ -67,6 +73,8 @@ class Store:
         if group is None or not _same(children.get(id_of(manifest)), manifest):
             return ()
         del children[id_of(manifest)]
+        if kind == LEASE.kind:
+            self._claims.pop(group, None)
         if not children:
             del self._children[group]
         return self._owner_of(group)
@@ -96,7 +104,11 @@ class Store:
 
     def pressing(self, now: datetime) -> Sequence[ObjectKey]:
         """Return the deployments that somebody waits for or uses now: a new leader begins with them."""
-        return [key for key in self.owners if self._replicas(key) > 0 or self._is_wanted(key, now)]
+        return [key for key in self.owners if self._replicas(key) > 0 or self.demand_seconds(key, now) > 0]
+
+    def demand_seconds(self, key: ObjectKey, now: datetime) -> float:
+        """Return for how long somebody still waits for a deployment, in seconds; 0: nobody does."""
+        return seconds_left(self._claims.get(group_of(key), {}), now=now, seen=self._seconds())
 
     def name_taken_by(self, key: ObjectKey) -> ObjectKey | None:
         """Return the older deployment that has the short name of this one; None: the name is its own."""
@@ -152,10 +164,6 @@ class Store:
             for (kind, _), manifest in self.children(key).items()
             if kind == DEPLOYMENT.kind
         )
-
-    def _is_wanted(self, key: ObjectKey, now: datetime) -> bool:
-        until = parse_demand(self.children(key).get((LEASE.kind, names.demand_lease(key))))
-        return until is not None and now < until
 
 
 def group_of(key: ObjectKey) -> Group:

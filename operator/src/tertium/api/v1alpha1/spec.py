@@ -174,19 +174,33 @@ class ColdStart(ApiModel):
         default=300,
         ge=1,
         le=3600,
-        description="Longest time a request is held while the model wakes, in seconds.",
+        description="Longest time a request is held while the model wakes, in seconds, unless its caller "
+        "asks for another.",
+    )
+    max_hold_seconds: int = Field(
+        default=3600,
+        ge=0,
+        le=3600,
+        description="Longest time a caller may ask to be held for with the header `X-Tertium-Hold-Seconds` "
+        "(or `X-Scale-Up-Timeout`), whatever `mode` says, in seconds; at least what is held unasked.",
     )
     max_pending: int = Field(
         default=256,
         ge=1,
         le=100_000,
-        description="Most requests held at the same time by one gateway replica.",
+        description="Most requests held for this model at the same time by one gateway replica.",
     )
     heartbeat_seconds: int = Field(
         default=10,
         ge=1,
         le=60,
-        description="Pause between two signs of life on a held stream, in seconds.",
+        description="Pause between two signs of life on a held stream, in seconds. They begin where the "
+        "wait is expected to last, or has lasted, for more than 50 seconds.",
+    )
+    warm_up: bool = Field(
+        default=False,
+        description="True: a new replica answers one token to nobody before it gets requests, so that no "
+        "caller waits for what an engine makes at its first. It gets them after a minute in any case.",
     )
 
 

@@ -64,11 +64,28 @@ class StartRecord(ApiModel):
     )
 
 
+class RecentStart(ApiModel):
+    """A start that became ready."""
+
+    pod: str = Field(max_length=253, description="The replica's pod.")
+    ready_at: Time = Field(description="When it first answered (RFC 3339).")
+    total_millis: int = Field(ge=0, description="From the pod's creation to its readiness, in milliseconds.")
+
+
 class ColdStartStatus(ApiModel):
     """What is known of this model's starts."""
 
     eta_seconds: int | None = Field(
-        default=None, ge=0, description="How long a start is expected to take, in seconds."
+        default=None,
+        ge=0,
+        description="How long a start is expected to take, in seconds: three of four recent ones took no "
+        "longer.",
+    )
+    recent: tuple[RecentStart, ...] = Field(
+        default=(),
+        max_length=8,
+        description="The last starts that became ready, oldest first.",
+        json_schema_extra=keyed_by("pod"),
     )
     last: StartRecord | None = Field(default=None, description="The last start that became ready.")
 

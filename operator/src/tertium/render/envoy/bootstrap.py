@@ -6,7 +6,7 @@ from typing import Final
 
 from tertium.render.envoy.clusters import FROM_ACTIVATOR, activator_cluster, discovery_cluster
 from tertium.render.envoy.layout import DISCOVERY_CLUSTER, TYPES, Layout, Resource, address
-from tertium.render.envoy.listener import build_listener
+from tertium.render.envoy.listener import build_listener, build_resume_listener
 from tertium.render.envoy.usage import STAT_PREFIX as USAGE_PREFIX
 
 _MOST_CONNECTIONS: Final = 20_000
@@ -51,7 +51,7 @@ def build_bootstrap(layout: Layout, *, node: str) -> Resource:
         "admin": {"address": address("127.0.0.1", layout.admin_port)},
         "dynamic_resources": {"ads_config": _DISCOVERY, "cds_config": FROM_ACTIVATOR},
         "static_resources": {
-            "listeners": [build_listener(layout)],
+            "listeners": [build_listener(layout), build_resume_listener(layout)],
             "clusters": [activator_cluster(layout), discovery_cluster(layout)],
         },
         # Searching all stats of a thousand clusters takes tens of milliseconds; a wake waits for that.

@@ -26,6 +26,12 @@ DISCOVERY_CLUSTER: Final = "discovery"
 DEPLOYMENT_HEADER: Final = "x-tertium-deployment"
 PROBLEM_HEADER: Final = "x-tertium-problem"
 MODEL_HEADER: Final = "x-tertium-model"
+STREAM_HEADER: Final = "x-tertium-stream"
+"""`true` where the body's `stream` is."""
+RESUMED_HEADER: Final = "x-tertium-resumed"
+"""On a request that the activator has held and sends on itself."""
+ASKED_HOLD_HEADER: Final = "x-asked-hold-seconds"
+"""What the caller said in X-Tertium-Hold-Seconds."""
 ATTEMPT_HEADER: Final = "x-envoy-attempt-count"
 REDIRECTED_HEADER: Final = "x-envoy-original-url"
 RELEASE_HEADER: Final = "x-coldstart"
@@ -50,6 +56,8 @@ class Layout:
     admin_port: int
     activator_port: int
     engine_port: int = names.ENGINE_PORT
+    resume_port: int = 9111
+    """On loopback: where the activator sends streams on that it has opened already."""
     tls_directory: str = ""
     """Where the certificate for callers is mounted; empty: callers are served without encryption."""
     trusted_hops: int = 0

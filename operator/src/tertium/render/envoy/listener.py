@@ -8,6 +8,8 @@ from tertium.render.envoy.affinity import mark_prefix
 from tertium.render.envoy.clusters import FROM_ACTIVATOR
 from tertium.render.envoy.forms import MODEL_MISSING, read_form
 from tertium.render.envoy.layout import (
+    ACTIVATOR_HOST,
+    ASKED_HOLD_HEADER,
     BODY_LIMIT_BYTES,
     LONGEST_STREAM,
     METADATA,
@@ -26,6 +28,7 @@ from tertium.render.envoy.tls import encrypted
 from tertium.render.envoy.usage import usage_filter, usage_logs
 
 _HTTP: Final = f"{TYPES}.extensions.filters.http"
+RESUME_STAT_PREFIX: Final = "resume"
 JSON_CONTENT_TYPE: Final = r"(?i)\s*application/json\s*(;.*)?"
 
 
@@ -40,6 +43,28 @@ def build_listener(layout: Layout) -> Resource:
         "filter_chains": [
             {"filters": [{"name": "http", "typed_config": _http(layout)}], **encrypted(layout)}
         ],
+    }
+
+
+def build_resume_listener(layout: Layout) -> Resource:
+    """Return the listener, on loopback alone, for streams that the activator has opened and sends on.
+
+    It routes and balances as the other does. It believes every header, and neither logs nor counts what the
+    other logs and counts.
+    """
+    http = {
+        **_http(layout),
+        "stat_prefix": RESUME_STAT_PREFIX,
+        "use_remote_address": False,
+        "access_log": [],
+        "http_filters": [_read_model(), _name_model(), mark_prefix(), _router()],
+    }
+    del http["early_header_mutation_extensions"]
+    return {
+        "name": RESUME_STAT_PREFIX,
+        "address": address(ACTIVATOR_HOST, layout.resume_port),
+        "per_connection_buffer_limit_bytes": BODY_LIMIT_BYTES,
+        "filter_chains": [{"filters": [{"name": "http", "typed_config": http}]}],
     }
 
 
@@ -95,6 +120,8 @@ def _strip() -> Resource:
         "typed_config": {
             "@type": f"{TYPES}.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
             "mutations": [
+                {"remove": ASKED_HOLD_HEADER},
+                {"append": {"header": {"key": ASKED_HOLD_HEADER, "value": "%REQ(x-tertium-hold-seconds)%"}}},
                 {"remove": RELEASE_HEADER},
                 {"remove_on_match": {"key_matcher": {"prefix": "x-tertium-", "ignore_case": True}}},
                 {"remove_on_match": {"key_matcher": {"prefix": "x-envoy-", "ignore_case": True}}},
@@ -129,7 +156,11 @@ def _read_model() -> Resource:
                         "on_present": {"metadata_namespace": METADATA, "key": "model"},
                         "on_missing": {**problem, "value": MODEL_MISSING},
                         "on_error": {**problem, "value": BODY_NOT_JSON},
-                    }
+                    },
+                    {
+                        "selectors": [{"key": "stream"}],
+                        "on_present": {"metadata_namespace": METADATA, "key": "stream"},
+                    },
                 ],
             },
         },

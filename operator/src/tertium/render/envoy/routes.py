@@ -39,6 +39,7 @@ from tertium.render.envoy.layout import (
     RELEASE_HEADER,
     RELEASE_VALUE,
     ROUTES,
+    STREAM_HEADER,
     TYPES,
     Resource,
     message,
@@ -93,7 +94,10 @@ _MODEL_ROUTE: Final = message(
     Route,
     {
         "match": {"prefix": "/"},
-        "request_headers_to_add": [_set(DEPLOYMENT_HEADER, "")],
+        "request_headers_to_add": [
+            _set(DEPLOYMENT_HEADER, ""),
+            _set(STREAM_HEADER, f"%DYNAMIC_METADATA({METADATA}:stream)%"),
+        ],
         # Left over when the activator had the request looked up again.
         "request_headers_to_remove": [PROBLEM_HEADER, MODEL_HEADER, REDIRECTED_HEADER],
         "route": {"timeout": "0s", "idle_timeout": LONGEST_STREAM},
