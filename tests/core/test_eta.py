@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tertium.core.eta import expected_millis, remaining_millis
@@ -40,6 +40,7 @@ def test_how_long_it_still_takes(starts: tuple[int, ...], elapsed: int, expected
     assert remaining_millis(starts, elapsed) == expected
 
 
+@settings(deadline=None)
 @given(ANY, st.integers(min_value=0, max_value=4_000_000))
 def test_it_is_never_said_to_be_over_while_it_is_not(starts: list[int], elapsed: int) -> None:
     remaining = remaining_millis(starts, elapsed)

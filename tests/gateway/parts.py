@@ -146,6 +146,7 @@ class Engine:
         self.bodies: list[bytes] = []
         self.cut = 0
         """How many streams ended because their caller left."""
+        self.break_off = False
         self.fails_with: tuple[int, dict[str, Any]] | None = None
         self.go_on = asyncio.Event()
         self.says: tuple[str, tuple[bytes, ...]] | None = None
@@ -188,6 +189,8 @@ class Engine:
         except asyncio.CancelledError:
             self.cut += 1
             raise
+        if self.break_off and request.transport is not None:
+            request.transport.abort()
         await response.write(b'data: {"n": 2}\n\ndata: [DONE]\n\n')
         return response
 

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from contextlib import suppress
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
+import aiohttp
 import pytest
 
 from tertium.core.errors import Retryable
+from tertium.gateway.app import run_gateway
 from tertium.gateway.drain import drain_envoy, outlast_envoy
 from tertium.gateway.envoy_admin import EnvoyAdmin
-from tests.gateway.stack import running_stack, until
+from tertium.gateway.prepare import prepare
+from tertium.gateway.settings import GatewaySettings
+from tertium.kube.cluster import LLM_DEPLOYMENT, Cluster
+from tests.gateway.parts import WatchedCluster, a_deployment
+from tests.gateway.stack import free_ports, running_envoy, running_stack, until
 
 
 class Admin:
@@ -100,3 +108,53 @@ async def test_an_envoy_without_its_activator_says_so_in_openais_shape(tmp_path:
     assert reply.error["message"].startswith(
         "The model could not be reached just now: upstream connect error"
     )
+
+
+async def test_what_is_held_at_the_end_of_a_drain_is_told_so_before_envoy_ends(tmp_path: Path) -> None:
+    listen, admin_port, activator, resume, report = free_ports(5)
+    settings = GatewaySettings(
+        envoy_dir=tmp_path,
+        listen_port=listen,
+        admin_port=admin_port,
+        activator_port=activator,
+        resume_port=resume,
+        report_port=report,
+        drain_seconds=2,
+    )
+    prepare(settings.layout, "test")
+    cluster, stop = WatchedCluster(), asyncio.Event()
+    cluster.put(LLM_DEPLOYMENT, a_deployment("m", starts=(120,)))
+    plain, stream = {"model": "m"}, {"model": "m", "stream": True}
+    async with aiohttp.ClientSession() as session:
+
+        async def get(path: str) -> str:
+            with suppress(aiohttp.ClientError):
+                async with session.get(f"http://127.0.0.1:{report}{path}") as answer:
+                    return await answer.text()
+            return ""
+
+        async def ask(body: dict[str, Any]) -> tuple[int, str]:
+            url = f"http://127.0.0.1:{listen}/v1/chat/completions"
+            async with session.post(url, json=body) as answer:
+                return answer.status, await answer.text()
+
+        async with running_envoy(tmp_path):
+            gateway = asyncio.create_task(run_gateway(settings, cast(Cluster, cluster), stop))
+            async with asyncio.timeout(20):
+                while await get("/readyz") != "ok\n":  # noqa: ASYNC110 - asked over HTTP
+                    await asyncio.sleep(0.02)
+            held = [asyncio.create_task(ask(body)) for body in (plain, stream)]
+            async with asyncio.timeout(5):
+                opened_one = "tertium_streams_opened_early_total 1.0"
+                while opened_one not in await get("/metrics"):  # noqa: ASYNC110 - asked over HTTP
+                    await asyncio.sleep(0.02)
+            stop.set()
+            admin = EnvoyAdmin(session, admin_port)
+            assert await drain_envoy(admin, limit_seconds=2, forgotten_seconds=0.1) == 0
+            words = "The gateway's replica that held this request is being replaced. Try again."
+            (status, text), (opened, events) = await asyncio.gather(*held)
+            assert (status, json.loads(text)["error"]["message"]) == (503, words)
+            assert opened == 200
+            assert f'"message": "{words}"' in events
+            assert events.endswith("data: [DONE]\n\n")
+        await gateway

@@ -6,6 +6,7 @@ import pytest
 
 from tertium.api.load import LoadReport, ModelLoad
 from tertium.api.meta import ObjectKey
+from tertium.core.demand import claim_key, claim_text
 from tertium.core.errors import Retryable
 from tertium.core.load import Received, Reports
 from tertium.kube.cluster import CONFIG_MAP, JOB, LLM_DEPLOYMENT
@@ -130,6 +131,39 @@ async def test_it_serves_then_sleeps_when_nobody_asks() -> None:
     world.remove_pod()
     await world.settle()
     assert world.conditions["Active"] == "False/Idle"
+
+
+async def test_a_wake_is_cancelled_when_nobody_waits_any_more_unless_it_has_a_gpu() -> None:
+    world = World(SHORT_IDLE)
+    await world.settle_inspected()
+    await world.demand()
+    await world.settle()
+    unschedulable = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "none"}
+    world.put_pod({"phase": "Pending", "conditions": [unschedulable]})
+    await world.settle()
+    assert world.replicas == 1
+
+    await world.demand_ends()
+    await world.settle()
+    assert (world.replicas, world.conditions["Active"]) == (0, "False/Idle")
+
+    await world.demand()
+    await world.settle()
+    scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": at(0)}
+    world.put_pod({"phase": "Pending", "conditions": [scheduled]})
+    await world.settle()
+    await world.demand_ends()
+    await world.settle()
+    assert world.replicas == 1
+
+
+async def test_demand_counts_whatever_time_a_gateway_pod_s_clock_shows() -> None:
+    world = World()
+    await world.settle_inspected()
+    late = {claim_key("gateway-1"): claim_text(NOW - seconds(3600), 15)}
+    await world.cluster.renew_lease(ObjectKey(KEY.namespace, "qwen-demand"), late)
+    await world.settle()
+    assert world.replicas == 1
 
 
 async def test_a_failed_start_frees_its_gpus_and_keeps_the_engines_words() -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 STREAMED: Final = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages")
 """The paths whose answers are streams of events where the body asks for one."""
-_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]+")
+_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _DETAIL: Final = 300
 _ANTHROPIC_KINDS: Final = {
     400: "invalid_request_error",
