@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-from tertium.api.meta import Manifest, ObjectKey
+import pytest
+
+from tertium.api.meta import Manifest, ObjectKey, format_time
 from tertium.gateway.world import World
 from tertium.kube.cluster import Cluster, Kind, WatchEvent
 from tests.gateway.parts import a_deployment, a_pod
@@ -116,3 +119,48 @@ async def test_pods_of_a_namesake_in_another_namespace_are_not_mixed_up() -> Non
     world, _ = await told(listed(a_deployment("m"), a_deployment("m", namespace="other")), pods)
     assert world.addresses(KEY) == ()
     assert world.addresses(ObjectKey("other", "m")) == ("10.0.0.9",)
+
+
+async def test_a_start_is_timed_from_its_first_sight_or_by_the_api_server_where_it_was_under_way() -> None:
+    clock = [1000.0]
+    world = World(seconds=lambda: clock[0])
+    long_ago = {**a_pod(KEY, name="old")}
+    long_ago["metadata"]["creationTimestamp"] = format_time(datetime.now(UTC) - timedelta(seconds=70))
+    await told(listed(a_deployment("m")), listed(long_ago), world)
+    assert world.elapsed(KEY) == pytest.approx(70, abs=2)
+    assert world.elapsed(ObjectKey("team", "other")) == 0
+    wrong = {**a_pod(KEY, name="young")}
+    wrong["metadata"]["creationTimestamp"] = format_time(datetime.now(UTC) - timedelta(hours=3))
+    await told([], [WatchEvent("DELETED", long_ago), WatchEvent("ADDED", wrong)], world)
+    clock[0] += 5
+    assert world.elapsed(KEY) == 5, "whatever the clocks of the two machines show"
+
+
+async def test_a_container_that_starts_again_begins_anew_and_is_cold() -> None:
+    clock = [0.0]
+    world = World(seconds=lambda: clock[0])
+    warm = a_deployment("m", coldStart={"warmUp": True})
+    await told(listed(warm), listed(), world)
+    await told([], [WatchEvent("ADDED", a_pod(KEY, name="p", ip="10.0.0.1", ready=True))], world)
+    assert world.addresses(KEY) == ()
+    (replica,) = world.cold(KEY)
+    world.warmed(KEY, replica)
+    assert (world.addresses(KEY), world.cold(KEY)) == (("10.0.0.1",), [])
+    flickered = a_pod(KEY, name="p", ip="10.0.0.1", ready=True, ready_since="t1")
+    await told([], [WatchEvent("MODIFIED", flickered)], world)
+    assert world.addresses(KEY) == ("10.0.0.1",), "it is as warm as it was"
+    clock[0] = 500
+    again = a_pod(KEY, name="p", ip="10.0.0.1", restarts=1)
+    await told([], [WatchEvent("MODIFIED", again)], world)
+    clock[0] = 510
+    assert (world.addresses(KEY), world.elapsed(KEY)) == ((), 10)
+    world.warmed(KEY, replica)
+    ready = a_pod(KEY, name="p", ip="10.0.0.1", restarts=1, ready=True)
+    await told([], [WatchEvent("MODIFIED", ready)], world)
+    assert world.addresses(KEY) == (), "a late word about the former engine says nothing about this one"
+
+
+async def test_what_was_ready_before_this_gateway_is_warm() -> None:
+    warm = a_deployment("m", coldStart={"warmUp": True})
+    world, _ = await told(listed(warm), listed(a_pod(KEY, ip="10.0.0.1", ready=True)))
+    assert world.addresses(KEY) == ("10.0.0.1",)
