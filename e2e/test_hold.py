@@ -1,4 +1,4 @@
-"""The hold as callers meet it: how long, kept alive how, cancelled when. The engine is a double that boots slowly."""
+"""The hold as callers meet it: how long, kept alive how, cancelled when. The engine is a slow double."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_a_wake_is_cancelled_when_every_caller_has_left_while_it_has_no_gpu(
     with applied(stack, namespace, "left", template={"nodeSelector": {"zone": "nowhere"}}) as sample:
         assert ask(stack, sample, X_Tertium_Hold_Seconds="0").headers["x-should-retry"] == "true"
         until("a pod that waits", lambda: len(sample.pods()) == 1, seconds=10)
-        # Who was told when to come back is waited for, so the model goes on waking for half a minute and more.
+        # Who was told when to come back is waited for: the model goes on waking for half a minute.
         time.sleep(5)
         assert len(sample.pods()) == 1
     with applied(stack, namespace, "gone", template={"nodeSelector": {"zone": "nowhere"}}) as sample:

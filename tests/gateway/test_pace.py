@@ -10,7 +10,7 @@ import pytest
 
 from tertium.api.meta import ObjectKey
 from tertium.core.errors import Retryable
-from tertium.gateway.envoy_admin import EnvoyAdmin, Requests
+from tertium.gateway.envoy_admin import EnvoyAdmin
 from tertium.gateway.pace import Pace
 
 KEY = ObjectKey("team", "m")
@@ -23,12 +23,14 @@ class Admin:
         self.active = active
         self.looks = 0
 
-    async def requests(self) -> Mapping[str, Requests]:
+    async def stats(self, pattern: str) -> Mapping[str, int]:
         self.looks += 1
         if self.active is None:
             raise Retryable("no answer")
-        streams = {"10.0.0.1": self.active, "10.0.0.2": 0}
-        return {name: Requests(active=99, by_address=streams) for name in ("team/m", "team/n")}
+        held = {"upstream_rq_active": 99, "endpoint.127.0.0.1_9109.rq_active": 90}
+        replicas = {"endpoint.10.0.0.1_8000.rq_active": self.active, "endpoint.10.0.0.2_8000.rq_active": 0}
+        counted = {**held, **replicas}.items()
+        return {f"cluster.team/{name}.{what}": count for name in "mn" for what, count in counted}
 
 
 def pace_of(active: int | None) -> tuple[Admin, Pace]:

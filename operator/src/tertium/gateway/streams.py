@@ -139,10 +139,10 @@ class Streams:
     def counted_once(self, counters: Counters) -> Counters:
         """Return Envoy's counters without the second requests of streams that are being sent on."""
         seen = counters.requests
-        more = {str(key): count for key, count in self._resumed.items() if str(key) in seen}
+        twice = {str(key): count for key, count in self._resumed.items() if str(key) in seen}
         once = {
             name: replace(seen[name], active=max(0, seen[name].active - count))
-            for name, count in more.items()
+            for name, count in twice.items()
         }
         return replace(counters, requests={**seen, **once})
 
