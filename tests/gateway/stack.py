@@ -70,7 +70,11 @@ class Stack:
     async def start_activator(self) -> None:
         """Start an activator that knows nothing yet."""
         self.gateway = Gateway(
-            layout=self.layout, cluster=cast(Cluster, self.cluster), session=self.session, holder="test"
+            layout=self.layout,
+            cluster=cast(Cluster, self.cluster),
+            session=self.session,
+            holder="test",
+            home="tertium",
         )
         await self.running.enter_async_context(
             self.gateway.serving(report_host="127.0.0.1", report_port=self.report_port)

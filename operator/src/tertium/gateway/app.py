@@ -17,6 +17,7 @@ from tertium.gateway.discovery import serve_discovery
 from tertium.gateway.drain import outlast_envoy
 from tertium.gateway.envoy_admin import EnvoyAdmin
 from tertium.gateway.holds import Holds
+from tertium.gateway.keys import KeyBook
 from tertium.gateway.probe import Prober
 from tertium.gateway.publish import Publisher
 from tertium.gateway.settings import GatewaySettings
@@ -34,7 +35,14 @@ class Gateway:
     """One gateway pod's activator."""
 
     def __init__(
-        self, *, layout: Layout, cluster: Cluster, session: aiohttp.ClientSession, holder: str
+        self,
+        *,
+        layout: Layout,
+        cluster: Cluster,
+        session: aiohttp.ClientSession,
+        holder: str,
+        home: str = "",
+        gateway_labels: str = "",
     ) -> None:
         self._layout = layout
         self._cluster = cluster
@@ -48,12 +56,17 @@ class Gateway:
             demand=Demand(cluster, holder),
         )
         self.world.on_change = self.holds.take_note
+        self.keys = (
+            KeyBook(home=home, gateway_labels=gateway_labels, publish=self.publisher.publish_extensions)
+            if layout.api_keys
+            else None
+        )
 
     @asynccontextmanager
     async def serving(self, *, report_host: str, report_port: int) -> AsyncIterator[asyncio.Task[None]]:
         """Serve both ports and follow the cluster; yields the task that ends only when something broke."""
         self.publisher.restore()
-        activator = activator_app(self.world, self.holds, self.publisher)
+        activator = activator_app(self.world, self.holds, self.publisher, self.keys)
         report = report_app(self.world, self.holds, self.admin, self.publisher)
         async with (
             _site(activator, ACTIVATOR_HOST, self._layout.activator_port),
@@ -67,6 +80,8 @@ class Gateway:
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
+                if self.keys is not None:
+                    self.keys.close()
                 await self.holds.close()
                 self.publisher.close()
 
@@ -74,13 +89,23 @@ class Gateway:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.world.follow_deployments(self._cluster))
             group.create_task(self.world.follow_pods(self._cluster))
+            if self.keys is not None:
+                group.create_task(self.keys.follow_keys(self._cluster))
+                group.create_task(self.keys.follow_peers(self._cluster))
 
 
 async def run_gateway(settings: GatewaySettings, cluster: Cluster, stop: asyncio.Event) -> None:
     """Run until `stop` is set and Envoy has drained. Raises what broke, if something did."""
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
     async with aiohttp.ClientSession(connector=connector, trust_env=False) as session:
-        gateway = Gateway(layout=settings.layout, cluster=cluster, session=session, holder=settings.pod_name)
+        gateway = Gateway(
+            layout=settings.layout,
+            cluster=cluster,
+            session=session,
+            holder=settings.pod_name,
+            home=settings.namespace,
+            gateway_labels=settings.gateway_labels,
+        )
         async with gateway.serving(report_host="0.0.0.0", report_port=settings.report_port) as task:
             _log.info("activator started", extra={"pod": settings.pod_name})
             stopping = asyncio.create_task(stop.wait())
