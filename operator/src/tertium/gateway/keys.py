@@ -41,6 +41,7 @@ class KeyBook:
         self._synced = False
         self._slots: Slots = {}
         self._sizes: LimiterSizes = {}
+        self._limiters: TypedExtensionConfig | None = None
         self._copies: frozenset[ObjectKey] = frozenset()
         self._published_at = float("-inf")
         self._publishing: asyncio.TimerHandle | None = None
@@ -130,8 +131,10 @@ class KeyBook:
         self._copies = copies
         gateways = max(len(self._peers), 1)
         self._slots = assign_slots(counting.values(), gateways, self._slots)
-        self._sizes = limiter_sizes(self._slots, self._sizes)
-        self._publish_to_envoy(build_limiters(self._sizes), build_keys(counting, gateways, self._slots))
+        sizes = limiter_sizes(self._slots, self._sizes)
+        if self._limiters is None or sizes != self._sizes:
+            self._sizes, self._limiters = sizes, build_limiters(sizes)
+        self._publish_to_envoy(self._limiters, build_keys(counting, gateways, self._slots))
 
 
 def _serves(pod: Manifest) -> bool:

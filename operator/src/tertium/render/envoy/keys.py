@@ -13,19 +13,21 @@ request says what it costs and which slot it takes, and a new key leaves the cou
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 from typing import Final, TypeAlias
 
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
+from envoy.extensions.common.matching.v3.extension_matcher_pb2 import ExtensionWithMatcher
 
 # Imported for their descriptors: the filters below carry messages of these kinds.
-from envoy.extensions.common.matching.v3 import extension_matcher_pb2  # noqa: F401
 from envoy.extensions.filters.http.adaptive_concurrency.v3 import adaptive_concurrency_pb2  # noqa: F401
 from envoy.extensions.filters.http.composite.v3 import composite_pb2  # noqa: F401
 from envoy.extensions.filters.http.lua.v3 import lua_pb2  # noqa: F401
 from envoy.type.matcher.v3 import http_inputs_pb2  # noqa: F401
+from xds.type.matcher.v3.matcher_pb2 import Matcher
 
 from tertium.api.meta import ObjectKey
 from tertium.core.api_keys import ApiKey, share
@@ -72,6 +74,10 @@ LimiterSizes: TypeAlias = Mapping[int, int]
 """How many slots there are, by limit."""
 
 
+def _extension(name: str, config: Resource) -> Resource:
+    return {"name": name, "typed_config": config}
+
+
 def assign_slots(keys: Iterable[ApiKey], gateways: int, before: Slots) -> Slots:
     """Give every key with a limit on concurrency a slot; one whose limit is the same keeps its own."""
     wanted = {
@@ -79,13 +85,12 @@ def assign_slots(keys: Iterable[ApiKey], gateways: int, before: Slots) -> Slots:
     }
     slots = {name: slot for name, slot in before.items() if wanted.get(name) == slot.most}
     taken = set(slots.values())
-    for name in sorted(wanted.keys() - slots.keys()):
-        number = 0
-        while (slot := Slot(wanted[name], number)) in taken:
-            number += 1
-        slots[name] = slot
-        taken.add(slot)
-    return slots
+    free = {most: _free(most, taken) for most in set(wanted.values())}
+    return slots | {name: next(free[wanted[name]]) for name in sorted(wanted.keys() - slots.keys())}
+
+
+def _free(most: int, taken: Container[Slot]) -> Iterator[Slot]:
+    return (slot for number in count() if (slot := Slot(most, number)) not in taken)
 
 
 def build_keys(keys: Mapping[str, ApiKey], gateways: int, slots: Slots) -> TypedExtensionConfig:
@@ -104,29 +109,16 @@ def limiter_sizes(slots: Slots, before: LimiterSizes) -> LimiterSizes:
 
 def build_limiters(sizes: LimiterSizes) -> TypedExtensionConfig:
     """Return the filter that limits requests at once: a limiter for each slot."""
-    limiters = {
-        str(Slot(most, number)): _limiter(most) for most in sorted(sizes) for number in range(sizes[most])
-    }
-    by_slot = _extension(
-        LIMITERS,
-        {
-            "@type": _BY_MATCH,
-            "extension_config": _extension("by-slot", {"@type": f"{_HTTP}.composite.v3.Composite"}),
-            "xds_matcher": {
-                "matcher_tree": {
-                    "input": _extension(
-                        "slot",
-                        {
-                            "@type": "type.googleapis.com/envoy.type.matcher.v3.HttpRequestHeaderMatchInput",
-                            "header_name": SLOT_HEADER,
-                        },
-                    ),
-                    "exact_match_map": {"map": limiters},
-                }
-            },
-        },
-    )
-    return message(TypedExtensionConfig, by_slot)
+    by_slot = ExtensionWithMatcher()
+    by_slot.CopyFrom(_BY_SLOT)
+    limiters = by_slot.xds_matcher.matcher_tree.exact_match_map.map
+    for most in sorted(sizes):
+        limiter = message(Matcher.OnMatch, _limiter(most))
+        for number in range(sizes[most]):
+            limiters[str(Slot(most, number))].CopyFrom(limiter)
+    extension = TypedExtensionConfig(name=LIMITERS)
+    extension.typed_config.Pack(by_slot, deterministic=True)
+    return extension
 
 
 def filters_before_body() -> list[Resource]:
@@ -214,6 +206,26 @@ def _limiter(most: int) -> Resource:
     return {"action": _extension("limit", execute)}
 
 
+_BY_SLOT: Final = message(
+    ExtensionWithMatcher,
+    {
+        "extension_config": _extension("by-slot", {"@type": f"{_HTTP}.composite.v3.Composite"}),
+        "xds_matcher": {
+            "matcher_tree": {
+                "input": _extension(
+                    "slot",
+                    {
+                        "@type": "type.googleapis.com/envoy.type.matcher.v3.HttpRequestHeaderMatchInput",
+                        "header_name": SLOT_HEADER,
+                    },
+                ),
+                "exact_match_map": {},
+            }
+        },
+    },
+)
+
+
 def _rates() -> Resource:
     endless = {"max_tokens": 4_000_000_000, "tokens_per_fill": 4_000_000_000, "fill_interval": "1s"}
     everything = {"default_value": {"numerator": 100}}
@@ -286,10 +298,6 @@ def _discovered(name: str, kind: str) -> Resource:
 
 def _script(source: str) -> Resource:
     return {"@type": _LUA, "default_source_code": {"inline_string": source}, "clear_route_cache": False}
-
-
-def _extension(name: str, config: Resource) -> Resource:
-    return {"name": name, "typed_config": config}
 
 
 def _status(code: int) -> Resource:
