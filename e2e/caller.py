@@ -81,9 +81,7 @@ class Caller:
     def _client(self) -> httpx.Client:
         # The gateway is asked over plain HTTP; loading authorities would take longer than a warm request.
         headers = {"authorization": f"Bearer {self.key}"} if self.key else {}
-        return httpx.Client(
-            timeout=self.timeout_seconds, trust_env=False, verify=False, headers=headers
-        )
+        return httpx.Client(timeout=self.timeout_seconds, trust_env=False, verify=False, headers=headers)
 
     def _send(self, method: str, path: str, content: bytes, headers: dict[str, str]) -> Answer:
         started, retries = time.monotonic(), 0
