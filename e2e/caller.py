@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import httpx
@@ -39,9 +39,13 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Calls one gateway. `url` has no path; `retries` is how often a request is sent again at most."""
+    """Calls one gateway. `url` has no path; `retries` is how often a request is sent again at most.
+
+    `key` is an API key, where the gateway wants one.
+    """
 
     url: str
+    key: str = field(default="", repr=False)
     timeout_seconds: float = 300.0
     retries: int = 0
 
@@ -76,7 +80,8 @@ class Caller:
 
     def _client(self) -> httpx.Client:
         # The gateway is asked over plain HTTP; loading authorities would take longer than a warm request.
-        return httpx.Client(timeout=self.timeout_seconds, trust_env=False, verify=False)
+        headers = {"authorization": f"Bearer {self.key}"} if self.key else {}
+        return httpx.Client(timeout=self.timeout_seconds, trust_env=False, verify=False, headers=headers)
 
     def _send(self, method: str, path: str, content: bytes, headers: dict[str, str]) -> Answer:
         started, retries = time.monotonic(), 0

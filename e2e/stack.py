@@ -166,8 +166,8 @@ class Sample:
         return dict(json.loads(self.cluster.kubectl("-n", self.namespace, "get", *what, "-o", "json")))
 
 
-def install(cluster: Cluster, *, engine_image: str = ENGINE_IMAGE) -> Stack:
-    """Install or upgrade the chart, wait until it serves, and return the stack."""
+def install(cluster: Cluster, *settings: str, engine_image: str = ENGINE_IMAGE) -> Stack:
+    """Install or upgrade the chart with these values, wait until it serves, and return the stack."""
     # The images keep their tag from build to build; the annotation restarts the pods whose image is another.
     keys = [cache_root() / "images" / f"{image}.key" for image in ("operator", "gateway")]
     build = "-".join(key.read_text()[:12] for key in keys)
@@ -177,6 +177,7 @@ def install(cluster: Cluster, *, engine_image: str = ENGINE_IMAGE) -> Stack:
         *("--set", "images.operator.repository=localhost/tertium-operator,images.operator.tag=dev"),
         *("--set", "images.gateway.repository=localhost/tertium-gateway,images.gateway.tag=dev"),
         *("--set", f"engine.image={engine_image}", "--set-string", f"podAnnotations.build={build}"),
+        *(word for setting in settings for word in ("--set", setting)),
     )
     return Stack(cluster=cluster, caller=Caller(url=cluster.service_url(SYSTEM, "tertium-gateway")))
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.e2e
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 CHART: Final = ROOT / "charts" / "tertium"
-CRD: Final = ROOT / "crds" / "tertium.dev_llmdeployments.yaml"
+CRDS: Final = ("llmdeployments", "apikeys")
 
 
 @pytest.fixture(scope="module")
@@ -47,15 +47,28 @@ def test_lint_has_nothing_to_say(helm: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_the_definition_is_the_generated_one_and_outlives_the_release(helm: Path) -> None:
-    rendered = render(helm)["CustomResourceDefinition", "llmdeployments.tertium.dev"]
-    assert rendered["spec"] == yaml.safe_load(CRD.read_text())["spec"]
+@pytest.mark.parametrize("plural", CRDS)
+def test_a_definition_is_the_generated_one_and_outlives_the_release(helm: Path, plural: str) -> None:
+    rendered = render(helm)["CustomResourceDefinition", f"{plural}.tertium.dev"]
+    generated = (ROOT / "crds" / f"tertium.dev_{plural}.yaml").read_text()
+    assert rendered["spec"] == yaml.safe_load(generated)["spec"]
     assert rendered["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
 
 
-def test_without_the_definition_nothing_else_changes(helm: Path) -> None:
+def test_without_the_definitions_nothing_else_changes(helm: Path) -> None:
     everything, rest = render(helm), render(helm, "crds.install=false")
-    assert everything.keys() - rest.keys() == {("CustomResourceDefinition", "llmdeployments.tertium.dev")}
+    definitions = {("CustomResourceDefinition", f"{plural}.tertium.dev") for plural in CRDS}
+    assert everything.keys() - rest.keys() == definitions
+
+
+def test_the_gateway_finds_its_own_pods_by_their_labels(helm: Path) -> None:
+    objects = render(helm, release="llm")
+    pod = objects["Deployment", "llm-tertium-gateway"]["spec"]
+    (activator,) = (item for item in pod["template"]["spec"]["containers"] if item["name"] == "activator")
+    given = {item["name"]: item.get("value") for item in activator["env"]}
+    selector = dict(pair.split("=") for pair in given["TERTIUM_GATEWAY_LABELS"].split(","))
+    assert selector == pod["selector"]["matchLabels"]
+    assert given["TERTIUM_AUTH_MODE"] == "None"
 
 
 @pytest.mark.parametrize("part", ["operator", "gateway"])
@@ -167,6 +180,11 @@ def test_only_the_operator_and_scrapers_read_what_a_gateway_reports(helm: Path) 
             "operator.replicas=0", "at '/operator/replicas': minimum: got 0, want 1", id="no operator"
         ),
         pytest.param("gateway.replicas=0", "at '/gateway/replicas': minimum: got 0, want 1", id="no gateway"),
+        pytest.param(
+            "gateway.auth.mode=Password",
+            "at '/gateway/auth/mode': value must be one of",
+            id="an unknown mode",
+        ),
         pytest.param("logLevel=TRACE", "at '/logLevel': value must be one of", id="an unknown log level"),
         pytest.param(
             "hub.endpoint=huggingface.co", "at '/hub/endpoint': 'huggingface.co' does not match", id="no URL"

@@ -17,7 +17,7 @@ from tertium import __version__
 from tertium.gateway.metrics import GatewayMetrics
 from tertium.gateway.settings import GatewaySettings
 from tertium.gateway.waiters import Bounds
-from tertium.kube.cluster import DEPLOYMENT, EVENT, JOB, LEASE, LLM_DEPLOYMENT, POD, Kind
+from tertium.kube.cluster import API_KEY, DEPLOYMENT, EVENT, JOB, LEASE, LLM_DEPLOYMENT, POD, Kind
 from tertium.runtime.execute import APPLIED_KINDS
 from tertium.runtime.metrics import Metrics
 from tertium.runtime.relist import WATCHED_KINDS
@@ -78,6 +78,7 @@ def test_the_leader_lease_alone_may_be_replaced() -> None:
 def test_the_gateway_has_the_rights_it_uses_and_no_others() -> None:
     assert roles()["gateway"] == {
         resource(LLM_DEPLOYMENT): {"list", "watch"},
+        resource(API_KEY): {"list", "watch"},
         resource(POD): {"list", "watch"},
         resource(LEASE): {"patch"},
     }

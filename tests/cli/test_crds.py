@@ -8,13 +8,15 @@ import pytest
 import yaml
 
 from tertium.api.crd import custom_resource_definition
+from tertium.api.definitions import DEFINITIONS
 from tertium.cli import main
 from tertium.cli.crds import committed_files
 
 
-def test_the_definition_is_printed_as_yaml(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_definitions_are_printed_as_yaml(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["crds"]) == 0
-    assert yaml.safe_load(capsys.readouterr().out) == custom_resource_definition()
+    printed = list(yaml.safe_load_all(capsys.readouterr().out))
+    assert printed == [custom_resource_definition(definition) for definition in DEFINITIONS]
 
 
 def test_the_reference_is_printed_as_markdown(capsys: pytest.CaptureFixture[str]) -> None:

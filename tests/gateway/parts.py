@@ -12,7 +12,7 @@ from aiohttp import web
 from tertium.api.meta import Manifest, ObjectKey
 from tertium.core import names
 from tertium.core.errors import TertiumError
-from tertium.kube.cluster import LLM_DEPLOYMENT, POD, Kind, WatchEvent
+from tertium.kube.cluster import API_KEY, LLM_DEPLOYMENT, POD, Kind, WatchEvent
 
 _uids = itertools.count(1)
 
@@ -92,8 +92,9 @@ class WatchedCluster:
     """The part of the cluster protocol that the gateway uses: watches, and Lease renewals that are noted."""
 
     def __init__(self) -> None:
-        self._objects: dict[str, dict[ObjectKey, Manifest]] = {LLM_DEPLOYMENT.kind: {}, POD.kind: {}}
-        self._queues: dict[str, list[asyncio.Queue[WatchEvent]]] = {LLM_DEPLOYMENT.kind: [], POD.kind: []}
+        kinds = (LLM_DEPLOYMENT.kind, POD.kind, API_KEY.kind)
+        self._objects: dict[str, dict[ObjectKey, Manifest]] = {kind: {} for kind in kinds}
+        self._queues: dict[str, list[asyncio.Queue[WatchEvent]]] = {kind: [] for kind in kinds}
         self.answers = asyncio.Event()
         """While it is cleared, a new watch gets nothing: the API server is down."""
         self.answers.set()
@@ -165,6 +166,13 @@ class Engine:
         """Stop listening; connections end."""
         self.go_on.set()
         await self._runner.cleanup()
+
+    async def abort(self) -> None:
+        """Break every connection, as a process that is killed does."""
+        assert self._runner.server is not None
+        for connection in self._runner.server.connections:
+            if connection.transport is not None:
+                connection.transport.abort()
 
     async def _health(self, request: web.Request) -> web.Response:
         return web.Response(status=200 if self.healthy else 503)

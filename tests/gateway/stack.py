@@ -77,6 +77,7 @@ class Stack:
             session=self.session,
             holder="test",
             bounds=self.bounds,
+            home="tertium",
         )
         await self.running.enter_async_context(
             self.gateway.serving(report_host="127.0.0.1", report_port=self.report_port)

@@ -77,6 +77,12 @@ tolerations: {{- toYaml . | nindent 2 }}
 {{- define "tertium.gatewayEnv" -}}
 - name: TERTIUM_POD_NAME
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
+- name: TERTIUM_NAMESPACE
+  valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
+- name: TERTIUM_GATEWAY_LABELS
+  value: app.kubernetes.io/name=tertium,app.kubernetes.io/instance={{ .Release.Name }},app.kubernetes.io/component=gateway
+- name: TERTIUM_AUTH_MODE
+  value: {{ .Values.gateway.auth.mode | quote }}
 - name: TERTIUM_ENVOY_DIR
   value: /etc/tertium/envoy
 {{- if .Values.gateway.tls.secretName }}

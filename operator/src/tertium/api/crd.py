@@ -10,8 +10,9 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from tertium.api.rules import RULES, Rule
-from tertium.api.v1alpha1 import GROUP, KIND, PLURAL, VERSION, LLMDeployment
+from tertium.api.definitions import LLM_DEPLOYMENT, Definition
+from tertium.api.rules import Rule
+from tertium.api.v1alpha1 import GROUP, VERSION
 
 Schema = dict[str, Any]
 
@@ -41,80 +42,57 @@ _READ: Final = frozenset(
         *("additionalProperties", "$defs"),
     }
 )
-_PRINTER_COLUMNS: Final = (
-    {"name": "Ready", "type": "string", "jsonPath": '.status.conditions[?(@.type=="Ready")].status'},
-    {"name": "Active", "type": "string", "jsonPath": '.status.conditions[?(@.type=="Active")].reason'},
-    {"name": "Replicas", "type": "integer", "jsonPath": ".status.readyReplicas"},
-    {"name": "Desired", "type": "integer", "jsonPath": ".status.scaling.desired"},
-    {"name": "Model", "type": "string", "jsonPath": ".spec.model.source"},
-    {"name": "Accelerator", "type": "string", "jsonPath": ".status.plan.accelerator", "priority": 1},
-    {"name": "GPUs", "type": "integer", "jsonPath": ".status.plan.gpusPerReplica", "priority": 1},
-    {"name": "Revision", "type": "string", "jsonPath": ".status.rollout.revision", "priority": 1},
-    {
-        "name": "Message",
-        "type": "string",
-        "jsonPath": '.status.conditions[?(@.type=="Ready")].message',
-        "priority": 1,
-    },
-    {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
-)
 
 
 class CannotHold(ValueError):
     """A model says something that a CustomResourceDefinition cannot; the text starts with its path."""
 
 
-def custom_resource_definition() -> Schema:
-    """Return the CRD of `LLMDeployment`. Raises CannotHold, naming the path."""
+def custom_resource_definition(definition: Definition = LLM_DEPLOYMENT) -> Schema:
+    """Return the CRD of a kind. Raises CannotHold, naming the path."""
+    version: Schema = {
+        "name": VERSION,
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": object_schema(definition)},
+        "subresources": dict(definition.subresources),
+        "additionalPrinterColumns": [dict(column) for column in definition.columns],
+    }
+    if not definition.subresources:
+        del version["subresources"]
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{PLURAL}.{GROUP}"},
+        "metadata": {"name": f"{definition.plural}.{GROUP}"},
         "spec": {
             "group": GROUP,
             "scope": "Namespaced",
             "names": {
-                "kind": KIND,
-                "listKind": f"{KIND}List",
-                "plural": PLURAL,
-                "singular": KIND.lower(),
-                "shortNames": ["llmd"],
+                "kind": definition.kind,
+                "listKind": f"{definition.kind}List",
+                "plural": definition.plural,
+                "singular": definition.kind.lower(),
+                "shortNames": [definition.short_name],
                 "categories": ["tertium"],
             },
-            "versions": [
-                {
-                    "name": VERSION,
-                    "served": True,
-                    "storage": True,
-                    "schema": {"openAPIV3Schema": object_schema()},
-                    "subresources": {
-                        "status": {},
-                        "scale": {
-                            "specReplicasPath": ".spec.replicas",
-                            "statusReplicasPath": ".status.replicas",
-                            "labelSelectorPath": ".status.selector",
-                        },
-                    },
-                    "additionalPrinterColumns": [dict(column) for column in _PRINTER_COLUMNS],
-                }
-            ],
+            "versions": [version],
         },
     }
 
 
-def object_schema() -> Schema:
-    """Return the structural schema of a whole object, with the rules of `rules.py` in place."""
-    schema = structural(LLMDeployment.model_json_schema(by_alias=True))
-    schema["description"] = "An on-demand LLM deployment."
+def object_schema(definition: Definition = LLM_DEPLOYMENT) -> Schema:
+    """Return the structural schema of a whole object, with the kind's rules in place."""
+    schema = structural(definition.model.model_json_schema(by_alias=True))
+    schema["description"] = definition.description
     envelope = {
         "apiVersion": {"type": "string", "description": "Version of this schema."},
-        "kind": {"type": "string", "description": f"Always `{KIND}`."},
+        "kind": {"type": "string", "description": f"Always `{definition.kind}`."},
         "metadata": {"type": "object"},
     }
     schema["properties"] = {**envelope, **schema["properties"]}
-    # The only default the server knows: kstatus takes an object without a status for a settled one.
-    schema["properties"]["status"]["default"] = {"observedGeneration": -1}
-    for path, rules in RULES.items():
+    for field, default in definition.defaults.items():
+        schema["properties"][field]["default"] = default
+    for path, rules in definition.rules.items():
         place(schema, path)["x-kubernetes-validations"] = [_validation(rule) for rule in rules]
     return schema
 

@@ -21,7 +21,8 @@ VERBS: Final = {
     "gateway": "run the activator beside Envoy, or prepare and drain that pod",
     "inspect": "read a model's config and weight sizes from its source",
     "plan": "compute the minimum world size of a model",
-    "crds": "print the CustomResourceDefinition or its reference page",
+    "key": "make an API key of the gateway, or the manifest for one you have",
+    "crds": "print the CustomResourceDefinitions or their reference page",
 }
 
 

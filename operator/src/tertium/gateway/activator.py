@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from urllib.parse import unquote
 
 from aiohttp import web
@@ -18,6 +18,7 @@ from tertium.gateway.counters import PATTERN, read_counters
 from tertium.gateway.envoy_admin import EnvoyAdmin
 from tertium.gateway.exposition import exposition
 from tertium.gateway.holds import Ask, Holds
+from tertium.gateway.keys import KeyBook
 from tertium.gateway.load import LoadBook
 from tertium.gateway.publish import Publisher
 from tertium.gateway.streams import Streams, response_of
@@ -26,6 +27,7 @@ from tertium.gateway.world import World
 from tertium.render.envoy.layout import (
     ATTEMPT_HEADER,
     DEPLOYMENT_HEADER,
+    KEY_HEADER,
     MODEL_HEADER,
     PROBLEM_HEADER,
     REDIRECTED_HEADER,
@@ -37,8 +39,13 @@ _ROUTE_SECONDS: Final = 2.0
 """Longest wait until Envoy has the route of a new deployment."""
 
 
-def activator_app(world: World, holds: Holds, streams: Streams, publisher: Publisher) -> web.Application:
-    """Return the application Envoy sends requests to that no replica can take."""
+Permits: TypeAlias = Callable[[ObjectKey], bool]
+
+
+def activator_app(
+    world: World, holds: Holds, streams: Streams, publisher: Publisher, keys: KeyBook | None = None
+) -> web.Application:
+    """Return the application Envoy sends requests to that no replica can take; `keys`: callers need one."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         if not world.synced:
@@ -47,7 +54,7 @@ def activator_app(world: World, holds: Holds, streams: Streams, publisher: Publi
         if deployment is None:
             if await _is_new(request, world, publisher):
                 return web.Response(status=307, headers={"Location": str(request.url)})
-            return response_of(_own_answer(request, world, holds))
+            return response_of(_own_answer(request, world, holds, _permits(request, keys)))
         with streams.body_of(request) as body:
             # Unread, a large body would keep the server from seeing that the caller is gone.
             await body.read()
@@ -141,10 +148,18 @@ async def _discard(request: web.Request) -> None:
         continue
 
 
-def _own_answer(request: web.Request, world: World, holds: Holds) -> Answer:
+def _permits(request: web.Request, keys: KeyBook | None) -> Permits:
+    """What the caller may know of. His key was verified by Envoy, which alone can set the header."""
+    if keys is None:
+        return lambda deployment: True
+    key = keys.find(request.headers.get(KEY_HEADER, ""))
+    return (lambda deployment: False) if key is None else key.permits
+
+
+def _own_answer(request: web.Request, world: World, holds: Holds, permits: Permits) -> Answer:
     path = unquote(request.rel_url.raw_path)
     if path == _MODELS or path.startswith(f"{_MODELS}/"):
-        return _models(request.method, path.removeprefix(_MODELS).strip("/"), world, holds)
+        return _models(request.method, path.removeprefix(_MODELS).strip("/"), world, holds, permits)
     headers = request.headers
     asked = Asked(
         problem=headers.get(PROBLEM_HEADER, ""),
@@ -157,16 +172,16 @@ def _own_answer(request: web.Request, world: World, holds: Holds) -> Answer:
     return answers.explain(asked, world.table)
 
 
-def _models(method: str, name: str, world: World, holds: Holds) -> Answer:
+def _models(method: str, name: str, world: World, holds: Holds, permits: Permits) -> Answer:
     if method not in ("GET", "HEAD"):
         message = f"{method} is not allowed at '{_MODELS}'; models are read with GET."
         return answers.error(405, "method_not_allowed", message, headers={"Allow": "GET, HEAD"})
     if name:
         model = world.table.find(name)
-        if model is None:
+        if model is None or not permits(model.key):
             return answers.not_found(name)
         return Answer(status=200, body=_entry(name, model.key, world, holds))
-    keys = sorted(world.table.models)
+    keys = sorted(key for key in world.table.models if permits(key))
     return answers.model_list(_entry(world.table.names_of(key)[0], key, world, holds) for key in keys)
 
 

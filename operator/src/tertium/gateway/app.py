@@ -18,6 +18,7 @@ from tertium.gateway.discovery import serve_discovery
 from tertium.gateway.drain import outlast_envoy
 from tertium.gateway.envoy_admin import EnvoyAdmin
 from tertium.gateway.holds import Holds
+from tertium.gateway.keys import KeyBook
 from tertium.gateway.metrics import GatewayMetrics
 from tertium.gateway.probe import Prober
 from tertium.gateway.publish import Publisher
@@ -49,6 +50,8 @@ class Gateway:
         session: aiohttp.ClientSession,
         holder: str,
         bounds: Bounds = DEFAULT_BOUNDS,
+        home: str = "",
+        gateway_labels: str = "",
     ) -> None:
         self._layout = layout
         self._cluster = cluster
@@ -71,12 +74,17 @@ class Gateway:
         resume = Resume(session, layout.resume_port)
         self.streams = Streams(self.holds, self.world, resume, metrics, most_bytes=bounds.kept_bytes)
         self.world.on_change = self.holds.take_note
+        self.keys = (
+            KeyBook(home=home, gateway_labels=gateway_labels, publish=self.publisher.publish_extensions)
+            if layout.api_keys
+            else None
+        )
 
     @asynccontextmanager
     async def serving(self, *, report_host: str, report_port: int) -> AsyncIterator[asyncio.Task[None]]:
         """Serve both ports and follow the cluster; yields the task that ends only when something broke."""
         self.publisher.restore()
-        activator = activator_app(self.world, self.holds, self.streams, self.publisher)
+        activator = activator_app(self.world, self.holds, self.streams, self.publisher, self.keys)
         report = report_app(
             self.world,
             self.holds,
@@ -97,6 +105,8 @@ class Gateway:
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
+                if self.keys is not None:
+                    self.keys.close()
                 await self.holds.close()
                 self.publisher.close()
 
@@ -104,6 +114,9 @@ class Gateway:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.world.follow_deployments(self._cluster))
             group.create_task(self.world.follow_pods(self._cluster))
+            if self.keys is not None:
+                group.create_task(self.keys.follow_keys(self._cluster))
+                group.create_task(self.keys.follow_peers(self._cluster))
 
 
 async def run_gateway(settings: GatewaySettings, cluster: Cluster, stop: asyncio.Event) -> None:
@@ -116,6 +129,8 @@ async def run_gateway(settings: GatewaySettings, cluster: Cluster, stop: asyncio
             session=session,
             holder=settings.pod_name,
             bounds=settings.bounds,
+            home=settings.namespace,
+            gateway_labels=settings.gateway_labels,
         )
         async with gateway.serving(report_host="0.0.0.0", report_port=settings.report_port) as task:
             _log.info("activator started", extra={"pod": settings.pod_name})

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 
 from tertium.api.meta import ObjectKey
@@ -30,6 +31,7 @@ from tertium.render.envoy.layout import BACKUP_FILE, ROUTES, TYPES, Layout
 from tertium.render.envoy.routes import build_routes
 
 CLUSTERS: Final = f"{TYPES}.config.cluster.v3.Cluster"
+EXTENSIONS: Final = f"{TYPES}.config.core.v3.TypedExtensionConfig"
 ENDPOINTS: Final = f"{TYPES}.config.endpoint.v3.ClusterLoadAssignment"
 ROUTING: Final = f"{TYPES}.config.route.v3.RouteConfiguration"
 Routes: TypeAlias = Mapping[str, Target]
@@ -46,7 +48,7 @@ class Stream:
     """One connection of Envoy's, from its first request until it ends."""
 
     feeds: dict[str, Feed] = field(
-        default_factory=lambda: {kind: Feed(kind) for kind in (CLUSTERS, ENDPOINTS, ROUTING)}
+        default_factory=lambda: {kind: Feed(kind) for kind in (CLUSTERS, ENDPOINTS, ROUTING, EXTENSIONS)}
     )
     stirred: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when there may be something to send."""
@@ -90,6 +92,7 @@ class Publisher:
         self._endpoints: dict[str, Offer] = {}
         self._addresses: dict[ObjectKey, tuple[str, ...]] = {}
         self._leaving: set[ObjectKey] = set()
+        self._extensions: dict[str, Offer] = {}
         self._routes: tuple[Routes, Offer] | None = None
         self._stream: Stream | None = None
         self._confirmed = asyncio.Condition()
@@ -150,6 +153,12 @@ class Publisher:
         if self._stream is not None:
             self._stream.stirred.set()
 
+    def publish_extensions(self, *extensions: TypedExtensionConfig) -> None:
+        """Want these filters, whose places are in the listener."""
+        self._extensions = {extension.name: Offer.of(extension) for extension in extensions}
+        if self._stream is not None:
+            self._stream.stirred.set()
+
     def connect(self) -> Stream:
         """Begin a stream; the one before it, of an Envoy that has restarted, counts no longer."""
         self._stream = Stream()
@@ -175,6 +184,10 @@ class Publisher:
 
     def due(self, stream: Stream) -> Iterator[DeltaDiscoveryResponse]:
         """Return what is to be sent now. Before the deployments are known, Envoy keeps what it has."""
+        extensions = stream.feeds[EXTENSIONS]
+        filters = extensions.due(self._extensions, keep=lambda: extensions.held)
+        if filters is not None:
+            yield filters
         clusters, endpoints, routing = (stream.feeds[kind] for kind in (CLUSTERS, ENDPOINTS, ROUTING))
         if self._targets is None or (self._restored and not clusters.empty_handed):
             return
@@ -224,6 +237,10 @@ class Publisher:
             and (routed := stream.routed) is not None
             and routed == self._targets
             and all(self._taken(stream, key) for key in self._addresses)
+            and all(
+                stream.feeds[EXTENSIONS].held.get(name) == offer.version
+                for name, offer in self._extensions.items()
+            )
         )
 
     def _taken(self, stream: Stream, key: ObjectKey) -> bool:

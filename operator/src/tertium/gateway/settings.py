@@ -51,6 +51,16 @@ class GatewaySettings(BaseSettings):
     drain_seconds: int = Field(
         default=120, ge=1, le=86_400, description="Longest wait for running requests when the pod stops."
     )
+    auth_mode: Literal["None", "APIKey"] = Field(
+        default="None", description="Whether callers need a key: `APIKey` objects say which."
+    )
+    namespace: str = Field(
+        default="tertium-system", description="Namespace of this pod; keys there may name other namespaces."
+    )
+    gateway_labels: str = Field(
+        default="app.kubernetes.io/name=tertium,app.kubernetes.io/component=gateway",
+        description="Label selector of the gateway pods of this namespace, which share the limits of keys.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Log level.")
 
     @property
@@ -64,6 +74,7 @@ class GatewaySettings(BaseSettings):
             resume_port=self.resume_port,
             tls_directory="" if self.tls_dir is None else str(self.tls_dir),
             trusted_hops=self.trusted_hops,
+            api_keys=self.auth_mode == "APIKey",
         )
 
     @property

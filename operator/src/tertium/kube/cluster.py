@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final, Literal, Protocol
 
 from tertium.api.meta import Manifest, ObjectKey
-from tertium.api.v1alpha1 import GROUP, KIND, PLURAL, VERSION
+from tertium.api.v1alpha1 import API_KEY_KIND, API_KEY_PLURAL, GROUP, KIND, PLURAL, VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,7 @@ class Kind:
 
 
 LLM_DEPLOYMENT: Final = Kind(f"{GROUP}/{VERSION}", KIND, PLURAL)
+API_KEY: Final = Kind(f"{GROUP}/{VERSION}", API_KEY_KIND, API_KEY_PLURAL)
 DEPLOYMENT: Final = Kind("apps/v1", "Deployment", "deployments")
 SERVICE: Final = Kind("v1", "Service", "services")
 POD: Final = Kind("v1", "Pod", "pods")

@@ -1,4 +1,4 @@
-"""`LLMDeployment` v1alpha1: the spec a user writes and the status Tertium answers with.
+"""v1alpha1: `LLMDeployment`, the spec a user writes and the status Tertium answers with, and `APIKey`.
 
 The field descriptions are the API's documentation: the CRD and the reference page are generated from them.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from tertium.api.meta import ApiModel
+from tertium.api.v1alpha1.apikey import Allowed, APIKey, APIKeySpec
 from tertium.api.v1alpha1.engine import Engine, EnvVar
 from tertium.api.v1alpha1.spec import (
     Accelerator,
@@ -45,13 +46,20 @@ GROUP = "tertium.dev"
 VERSION = "v1alpha1"
 KIND = "LLMDeployment"
 PLURAL = "llmdeployments"
+API_KEY_KIND = "APIKey"
+API_KEY_PLURAL = "apikeys"
 
 __all__ = [
+    "API_KEY_KIND",
+    "API_KEY_PLURAL",
     "GROUP",
     "KIND",
     "PLURAL",
     "VERSION",
+    "APIKey",
+    "APIKeySpec",
     "Accelerator",
+    "Allowed",
     "Capacity",
     "ColdStart",
     "ColdStartStatus",

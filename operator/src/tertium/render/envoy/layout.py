@@ -34,6 +34,9 @@ ASKED_HOLD_HEADER: Final = "x-asked-hold-seconds"
 """What the caller said in X-Tertium-Hold-Seconds."""
 ATTEMPT_HEADER: Final = "x-envoy-attempt-count"
 REDIRECTED_HEADER: Final = "x-envoy-original-url"
+KEY_HEADER: Final = "x-tertium-key"
+SLOT_HEADER: Final = "x-tertium-slot"
+KEY_METADATA: Final = "tertium.key"
 RELEASE_HEADER: Final = "x-coldstart"
 RELEASE_VALUE: Final = "ready"
 
@@ -62,6 +65,8 @@ class Layout:
     """Where the certificate for callers is mounted; empty: callers are served without encryption."""
     trusted_hops: int = 0
     """How many proxies in front tell the truth about the caller's address."""
+    api_keys: bool = False
+    """Whether callers need an API key."""
 
     def path(self, file: str) -> str:
         """Full path of one of the files."""

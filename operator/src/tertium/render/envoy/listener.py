@@ -7,10 +7,12 @@ from typing import Final
 from tertium.render.envoy.affinity import mark_prefix
 from tertium.render.envoy.clusters import FROM_ACTIVATOR
 from tertium.render.envoy.forms import MODEL_MISSING, read_form
+from tertium.render.envoy.keys import filters_after_body, filters_before_body
 from tertium.render.envoy.layout import (
     ACTIVATOR_HOST,
     ASKED_HOLD_HEADER,
     BODY_LIMIT_BYTES,
+    KEY_HEADER,
     LONGEST_STREAM,
     METADATA,
     MODEL_STATE,
@@ -106,11 +108,17 @@ def _http(layout: Layout) -> Resource:
         "rds": {"route_config_name": ROUTES, "config_source": FROM_ACTIVATOR},
         "local_reply_config": build_local_replies(),
         "access_log": [_access_log(), *usage_logs()],
-        "http_filters": [
-            *(_health(), _read_model(), read_form(), _name_model(), mark_prefix()),
-            *(usage_filter(), _router()),
-        ],
+        "http_filters": _filters(layout),
     }
+
+
+def _filters(layout: Layout) -> list[Resource]:
+    before, after = (filters_before_body(), filters_after_body()) if layout.api_keys else ([], [])
+    return [
+        *(_health(), *before),
+        *(_read_model(), read_form(), _name_model()),
+        *(*after, mark_prefix(), usage_filter(), _router()),
+    ]
 
 
 def _strip() -> Resource:
@@ -221,5 +229,6 @@ _ACCESS_FIELDS: Final = {
     "bytesReceived": "%BYTES_RECEIVED%",
     "bytesSent": "%BYTES_SENT%",
     "millis": "%DURATION%",
+    "key": f"%REQ({KEY_HEADER})%",
     "client": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
 }

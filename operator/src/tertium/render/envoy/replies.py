@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from tertium.render.envoy.keys import build_key_replies
 from tertium.render.envoy.layout import BODY_LIMIT_BYTES, Resource
 
 _MEBIBYTES: Final = BODY_LIMIT_BYTES // (1024 * 1024)
@@ -13,6 +14,7 @@ def build_local_replies() -> Resource:
     """Return the mapping from Envoy's own answers to error bodies; the first that matches is taken."""
     return {
         "mappers": [
+            *build_key_replies(),
             _mapper(
                 413,
                 "EQ",

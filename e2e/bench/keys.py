@@ -1,0 +1,166 @@
+"""What API keys cost Envoy, and how soon a deleted one is refused.
+
+    python -m e2e.bench.keys [--requests 5000] [--json FILE]
+
+The real Envoy and the real activator of one gateway pod. CPU is Envoy's own, all threads, a warm request;
+callers and engine are in this process and do not count. Times are from the watch event to the first 401.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+
+from tertium.api.meta import ObjectKey
+from tertium.kube.cluster import API_KEY
+from tests.gateway.stack import Stack, running_stack, until
+
+_CALLERS: Final = 16
+_DELETIONS: Final = 20
+_SECRET: Final = "sk-tertium-0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"
+_LIMITS: Final = {"requestsPerMinute": 1_000_000, "maxConcurrentRequests": 64}
+
+
+def a_key(name: str, secret: str, **spec: Any) -> dict[str, Any]:
+    """A key as the API server shows it."""
+    digest = hashlib.sha256(secret.encode()).hexdigest()
+    metadata = {"name": name, "namespace": "team", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    return {"metadata": metadata, "spec": {"keySHA256": digest, **spec}}
+
+
+async def measure(requests: int) -> dict[str, float]:
+    """Return the figures by name."""
+    figures = await _without_keys(requests)
+    with tempfile.TemporaryDirectory() as directory:
+        async with running_stack(Path(directory), api_keys=True) as stack:
+            model = await _awake(stack)
+            envoy = _envoy_of(directory)
+            await _put(stack, [a_key("one", _SECRET)])
+            figures["CPU µs, a key"] = await _cpu(stack, envoy, model, requests)
+            await _put(stack, [a_key("one", _SECRET, **_LIMITS)])
+            figures["CPU µs, a key with both limits"] = await _cpu(stack, envoy, model, requests)
+            for count in (1_000, 10_000):
+                await _put(stack, [a_key(f"k{number}", f"s{number}", **_LIMITS) for number in range(count)])
+                figures[f"CPU µs, one of {count} keys"] = await _cpu(stack, envoy, model, requests)
+                times = [await _deletion(stack) for _ in range(_DELETIONS)]
+                figures[f"deleted to refused ms, {count} keys, p50"] = statistics.median(times) * 1e3
+                figures[f"deleted to refused ms, {count} keys, most"] = max(times) * 1e3
+                figures[f"Envoy RSS MiB, {count} keys"] = _memory(envoy)
+    return figures
+
+
+async def _without_keys(requests: int) -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as directory:
+        async with running_stack(Path(directory)) as stack:
+            model = await _awake(stack)
+            envoy = _envoy_of(directory)
+            cpu = await _cpu(stack, envoy, model, requests)
+            return {"CPU µs, no keys": cpu, "Envoy RSS MiB, no keys": _memory(envoy)}
+
+
+async def _awake(stack: Stack) -> ObjectKey:
+    model, engine = await stack.deploy(), await stack.start_engine()
+    await stack.add_replica(model, engine)
+    return model
+
+
+async def _put(stack: Stack, keys: Sequence[dict[str, Any]]) -> None:
+    for key in keys:
+        stack.cluster.put(API_KEY, key)
+    book = stack.gateway.keys
+    assert book is not None
+    await asyncio.sleep(0.1)
+    await until(lambda: not book.publishing, limit_seconds=60)
+    await until(lambda: stack.gateway.publisher.settled, limit_seconds=60)
+
+
+async def _cpu(stack: Stack, envoy: int, model: ObjectKey, requests: int) -> float:
+    """Microseconds of Envoy's CPU for a request; a fifth of them go before, unmeasured."""
+    await _ask(stack, model, requests // 5)
+    begun = _ticks(envoy)
+    await _ask(stack, model, requests)
+    return (_ticks(envoy) - begun) / os.sysconf("SC_CLK_TCK") / requests * 1e6
+
+
+async def _ask(stack: Stack, model: ObjectKey, requests: int) -> None:
+    body = json.dumps({"model": str(model), "messages": [{"role": "user", "content": "x" * 1000}]})
+    headers = {"Authorization": f"Bearer {_SECRET}", "Content-Type": "application/json"}
+    url = f"{stack.url}/v1/chat/completions"
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=_CALLERS)) as session:
+
+        async def caller(count: int) -> None:
+            for _ in range(count):
+                async with session.post(url, data=body, headers=headers) as answer:
+                    assert answer.status == 200, await answer.text()
+                    await answer.read()
+
+        await asyncio.gather(*(caller(requests // _CALLERS) for _ in range(_CALLERS)))
+
+
+async def _deletion(stack: Stack) -> float:
+    await _put(stack, [a_key("leaver", "a-secret-that-is-going-to-leave", **_LIMITS)])
+    headers = {"x-api-key": "a-secret-that-is-going-to-leave"}
+    assert (await stack.send("", method="GET", path="/v1/models", headers=headers)).status == 200
+    await asyncio.sleep(0.3)
+    stack.cluster.remove(API_KEY, ObjectKey("team", "leaver"))
+    begun = time.perf_counter()
+    while (await stack.send("", method="GET", path="/v1/models", headers=headers)).status != 401:  # noqa: ASYNC110 - asks Envoy
+        await asyncio.sleep(0.001)
+    return time.perf_counter() - begun
+
+
+def _envoy_of(directory: str) -> int:
+    """The process whose command line names this directory."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if any(directory.encode() in word for word in words) and words[0].endswith(b"envoy"):
+            return int(path.parent.name)
+    raise RuntimeError(f"no Envoy runs on {directory}")
+
+
+def _ticks(process: int) -> int:
+    fields = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def _memory(process: int) -> float:
+    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure; print JSON, then Markdown."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--requests", type=int, default=5000)
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    options = parser.parse_args(arguments)
+    figures = asyncio.run(measure(options.requests))
+    text = json.dumps(figures, indent=1, ensure_ascii=False)
+    if options.json is not None:
+        options.json.write_text(text)
+    print(text)
+    print("\n| figure | value |\n| --- | --- |")
+    for name, value in figures.items():
+        print(f"| {name} | {value:.1f} |")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
