@@ -1,0 +1,297 @@
+"""A bad day for the gateway: its pods stop, die and are replaced, the API server is silent, callers vanish.
+
+The contract: a request is answered, or told why not. Only a killed gateway pod cuts requests off, its own.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, Final
+
+import httpx
+import pytest
+import yaml
+
+from e2e import wire
+from e2e.caller import Answer, chat_body
+from e2e.cluster import backends
+from e2e.crowd import ANSWERED, Crowd
+from e2e.stack import DOUBLE_IMAGE, SYSTEM, Sample, Stack
+from e2e.waiting import until
+
+pytestmark = pytest.mark.e2e
+
+GATEWAY: Final = "deployment/tertium-gateway"
+HELD: Final = 12
+TCP_REPAIR: Final = 19
+API_SILENT_SECONDS: Final = 60
+REQUESTS: Final = 10_000
+CALLERS: Final = 20
+
+
+def engine(mark: str = "one", **variables: str) -> dict[str, Any]:
+    """The engine double; another `mark` is another revision."""
+    values = {"MARK": mark, **variables}
+    return {"image": DOUBLE_IMAGE, "env": [{"name": k, "value": v} for k, v in sorted(values.items())]}
+
+
+SLOW_STREAMS: Final = {"DOUBLE_TOKENS_PER_SECOND": "5", "DOUBLE_MAX_TOKENS": "60"}
+
+
+@contextmanager
+def applied(stack: Stack, name: str, namespace: str, **spec: Any) -> Iterator[Sample]:
+    """A deployment that sleeps, for the length of a test."""
+    fields: dict[str, Any] = {
+        "model": {"source": "pvc://models/smollm2-135m-instruct"},
+        "capacity": {"contextTokens": 512, "concurrentSequences": 64},
+        "engine": engine(),
+        "scaling": {"idleSeconds": 600},
+        "rollout": {"drainSeconds": 30},
+    }
+    manifest = {
+        "apiVersion": "tertium.dev/v1alpha1",
+        "kind": "LLMDeployment",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {**fields, **spec},
+    }
+    sample = stack.apply(yaml.safe_dump(manifest))
+    try:
+        sample.wait_condition("Planned", "True", seconds=60)
+        yield sample
+    finally:
+        sample.delete()
+
+
+@contextmanager
+def serving(stack: Stack, name: str, namespace: str, **spec: Any) -> Iterator[Sample]:
+    """A deployment that has answered."""
+    with applied(stack, name, namespace, **spec) as sample:
+        assert stack.caller_until_routed(sample.model).status == 200
+        yield sample
+
+
+@pytest.fixture
+def both_gateways(stack: Stack) -> Stack:
+    """The stack once all gateway pods of an earlier test's making are there."""
+    stack.cluster.kubectl("-n", SYSTEM, "rollout", "status", GATEWAY, "--timeout=120s")
+    return stack
+
+
+def gateway_pods(stack: Stack) -> list[str]:
+    """Names of the gateway's pods that are not on their way out."""
+    text = stack.cluster.kubectl(
+        *("-n", SYSTEM, "get", "pods", "-l", "app.kubernetes.io/component=gateway", "-o", "json")
+    )
+    pods = [pod["metadata"] for pod in json.loads(text)["items"]]
+    return [pod["name"] for pod in pods if "deletionTimestamp" not in pod]
+
+
+class Held:
+    """Requests for a model that starts slowly, all sent before it answers."""
+
+    def __init__(self, stack: Stack, sample: Sample, *, retry: bool = False) -> None:
+        self._pool = ThreadPoolExecutor(HELD)
+        self.broken = 0
+        ask = self._ask_again if retry else stack.caller.chat
+        self._futures: list[Future[Answer]] = [
+            self._pool.submit(ask, sample.model, max_tokens=4) for _ in range(HELD)
+        ]
+        self._stack = stack
+        until("demand", lambda: (ago := sample.demand_seconds()) is not None and ago < 5, seconds=10)
+
+    def _ask_again(self, model: str, **fields: Any) -> Answer:
+        for _ in range(2):  # as often as SDKs do by default
+            try:
+                return self._stack.caller.chat(model, **fields)
+            except httpx.TransportError:
+                self.broken += 1
+        return self._stack.caller.chat(model, **fields)
+
+    def answers(self) -> list[Answer]:
+        """Wait for all."""
+        with self._pool:
+            return [future.result() for future in self._futures]
+
+
+def all_fine(answers: list[Answer]) -> None:
+    assert [answer.status for answer in answers] == [200] * len(answers), [a.body for a in answers]
+
+
+@contextmanager
+def streams(stack: Stack, sample: Sample, count: int = 6) -> Iterator[Crowd]:
+    """Long streams that have begun when the context does."""
+    with Crowd(stack.caller.url, sample.model, count=count, rounds=1, stream=True, max_tokens=60) as crowd:
+        time.sleep(2)
+        yield crowd
+
+
+def test_a_gateway_pod_that_stops_finishes_its_streams_and_its_held_requests(
+    both_gateways: Stack, namespace: str
+) -> None:
+    stack = both_gateways
+    slow = engine(**SLOW_STREAMS)
+    booting = engine(DOUBLE_BOOT_SECONDS="12")
+    with (
+        serving(stack, "streaming", namespace, engine=slow) as awake,
+        applied(stack, "held", namespace, engine=booting) as asleep,
+        streams(stack, awake) as crowd,
+    ):
+        held = Held(stack, asleep)
+        stack.cluster.kubectl("-n", SYSTEM, "delete", "pod", gateway_pods(stack)[0], "--wait=false")
+        all_fine(held.answers())
+        crowd.wait().all_answered(least=6)
+
+
+def test_a_killed_gateway_pod_cuts_off_only_its_own_requests_which_a_retry_has_answered(
+    both_gateways: Stack, namespace: str
+) -> None:
+    stack = both_gateways
+    slow = engine(**SLOW_STREAMS)
+    booting = engine(DOUBLE_BOOT_SECONDS="12")
+    with (
+        serving(stack, "cut", namespace, engine=slow) as awake,
+        applied(stack, "retried", namespace, engine=booting) as asleep,
+        streams(stack, awake) as crowd,
+    ):
+        held = Held(stack, asleep, retry=True)
+        stack.kill_pods("gateway", count=1)
+        all_fine(held.answers())
+        assert 0 < held.broken < HELD, "each of two gateways had some"
+        outcomes = crowd.wait().outcomes
+        assert outcomes[ANSWERED] + outcomes["ClientPayloadError"] + outcomes["ServerDisconnectedError"] == 6
+        assert outcomes[ANSWERED] > 0, "the other gateway's streams go on"
+
+
+def test_a_rolling_update_of_the_gateway_loses_nothing(both_gateways: Stack, namespace: str) -> None:
+    stack = both_gateways
+    with serving(stack, "updated", namespace) as sample:
+        with Crowd(stack.caller.url, sample.model, count=6, max_tokens=16) as crowd:
+            before = set(gateway_pods(stack))
+            stack.cluster.kubectl("-n", SYSTEM, "rollout", "restart", GATEWAY)
+            stack.cluster.kubectl("-n", SYSTEM, "rollout", "status", GATEWAY, "--timeout=180s")
+            until("other pods", lambda: not before & set(gateway_pods(stack)), seconds=60)
+        crowd.tally.all_answered(least=200)
+
+
+def test_a_rollout_of_the_model_under_load_loses_none_of_ten_thousand(
+    both_gateways: Stack, namespace: str
+) -> None:
+    stack = both_gateways
+    with serving(stack, "rolled", namespace) as sample:
+        url, rounds = stack.caller.url, REQUESTS // CALLERS
+        with Crowd(url, sample.model, count=CALLERS, rounds=rounds, max_tokens=4) as crowd:
+            (old,) = (pod["metadata"]["name"] for pod in sample.pods())
+            patch = json.dumps({"spec": {"engine": engine("two")}})
+            until("the load is on", lambda: crowd.tally.total > 500, seconds=60)
+            sample.cluster.kubectl("-n", namespace, "patch", "llmd", sample.name, "--type=merge", "-p", patch)
+
+            def replaced() -> bool:
+                status = sample.get()["status"]
+                names = [pod["metadata"]["name"] for pod in sample.pods(terminating=True)]
+                return status["readyReplicas"] == 1 and len(names) == 1 and old not in names
+
+            until("another replica alone", replaced, seconds=120)
+            at_the_change = crowd.tally.total
+            tally = crowd.wait()
+        tally.all_answered(least=REQUESTS)
+        assert at_the_change < REQUESTS, "the rollout took longer than the load"
+
+
+def test_an_engine_killed_in_the_middle_of_a_stream_is_no_end_of_the_answer(
+    both_gateways: Stack, namespace: str
+) -> None:
+    stack = both_gateways
+    with serving(stack, "dying", namespace, engine=engine(**SLOW_STREAMS)) as sample:
+        with streams(stack, sample, count=3) as crowd:
+            (pod,) = sample.pods()
+            sample.cluster.kubectl(
+                *("-n", namespace, "delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force")
+            )
+            # What has been sent cannot be taken back, nor can its status: the connection breaks.
+            assert crowd.wait().outcomes == {"ClientPayloadError": 3}
+        assert stack.caller.chat(sample.model).status == 200
+
+
+def test_a_silent_api_server_is_not_noticed_by_callers_of_a_warm_model_and_a_wake_waits_for_it(
+    both_gateways: Stack, namespace: str
+) -> None:
+    stack = both_gateways
+    if backends.choose("auto", stack.cluster.name).kind != "local":
+        pytest.skip("only the local back end can be broken from here")
+    with (
+        serving(stack, "warm", namespace) as warm,
+        applied(stack, "cold", namespace) as cold,
+        Crowd(stack.caller.url, warm.model, count=4, max_tokens=16) as crowd,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        stack.cluster.faults.freeze_api_server()
+        try:
+            waiting = pool.submit(stack.caller.chat, cold.model)
+            time.sleep(API_SILENT_SECONDS)
+            assert not waiting.done()
+        finally:
+            stack.cluster.faults.thaw_api_server()
+        answer = waiting.result()
+        assert answer.status == 200, answer.body
+    crowd.tally.all_answered(least=500)
+
+
+def test_callers_that_leave_end_the_wake_and_leave_no_gpu_taken(both_gateways: Stack, namespace: str) -> None:
+    stack = both_gateways
+    slow = {"engine": engine(DOUBLE_BOOT_SECONDS="5"), "scaling": {"idleSeconds": 3}}
+    with applied(stack, "left", namespace, **slow) as sample:
+        body = chat_body(sample.model, "Hello")
+
+        def ask_and_leave() -> None:
+            with pytest.raises(httpx.ReadTimeout):
+                httpx.post(f"{stack.caller.url}/v1/chat/completions", json=body, timeout=3, trust_env=False)
+
+        with ThreadPoolExecutor(HELD) as pool:
+            for left in [pool.submit(ask_and_leave) for _ in range(HELD)]:
+                left.result()
+        until("no replica", lambda: sample.pods(terminating=True) == [], seconds=60)
+        sample.wait_condition("Ready", "True", seconds=10)
+        assert stack.caller.chat(sample.model).status == 200
+
+
+def test_a_caller_whose_machine_dies_while_it_is_held_is_let_go(both_gateways: Stack, namespace: str) -> None:
+    stack = both_gateways
+    nowhere = {"template": {"nodeSelector": {"zone": "nowhere"}}, "coldStart": {"holdSeconds": 900}}
+    with applied(stack, "vanished", namespace, **nowhere) as sample:
+        ask_and_vanish(stack, sample)
+        until("no demand for 20 s", lambda: (sample.demand_seconds() or 0) > 20, seconds=180)
+        until("no replica", lambda: sample.pods(terminating=True) == [], seconds=30)
+
+
+def ask_and_vanish(stack: Stack, sample: Sample) -> None:
+    """Send a request and be gone without a word on the wire, as a machine is that has lost its power."""
+    with wire.connect(stack.caller.url) as connection:
+        connection.sendall(wire.post(chat_body(sample.model, "Hello")))
+        until("demand", lambda: (ago := sample.demand_seconds()) is not None and ago < 5, seconds=10)
+        connection.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+
+
+def test_a_slow_reader_gets_all_of_its_stream_and_holds_up_nobody(
+    both_gateways: Stack, namespace: str
+) -> None:
+    stack = both_gateways
+    long = engine(DOUBLE_MAX_TOKENS="400")
+    with serving(stack, "slow-reader", namespace, engine=long) as sample:
+        body = chat_body(sample.model, "Hello", stream=True, max_tokens=400)
+        received = b""
+        with (
+            wire.connect(stack.caller.url, receive_bytes=2048) as connection,
+            Crowd(stack.caller.url, sample.model, count=2, max_tokens=4) as crowd,
+        ):
+            connection.sendall(wire.post(body, "Connection: close"))
+            while piece := connection.recv(1024):
+                received += piece
+                time.sleep(0.05)
+        crowd.tally.all_answered(least=20)
+        assert b"data: [DONE]" in received
+        assert received.count(b'"content":') >= 400
