@@ -37,31 +37,40 @@ def planted() -> str:
 
 @pytest.fixture(scope="module")
 def sample(stack: Stack, namespace: str, planted: str) -> Iterator[Sample]:
-    """A deployment that serves; its engine and its model's source have credentials."""
+    """A deployment that serves, beside one whose source has credentials."""
     secret = {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {"name": "credentials", "namespace": namespace},
         "stringData": {"token": planted},
     }
-    reference = {"secretKeyRef": {"name": "credentials", "key": "token"}}
-    deployment = {
+    deployment: dict[str, Any] = {
         "apiVersion": "tertium.dev/v1alpha1",
         "kind": "LLMDeployment",
         "metadata": {"name": "guarded", "namespace": namespace},
         "spec": {
             "model": {"source": "pvc://models/smollm2-135m-instruct"},
             "capacity": {"contextTokens": 512, "concurrentSequences": 64},
-            "engine": {"image": DOUBLE_IMAGE, "env": [{"name": "TOKEN", "valueFrom": reference}]},
+            "engine": {"image": DOUBLE_IMAGE},
             "scaling": {"idleSeconds": 600},
         },
     }
+    # No hub is reached from the cluster: that its token is right is never known, nor may it be told.
+    source = {"source": "hf://nobody/nothing", "credentialsSecretRef": {"name": "credentials"}}
+    unreachable = {
+        **deployment,
+        "metadata": {"name": "unreachable", "namespace": namespace},
+        "spec": {**deployment["spec"], "model": source},
+    }
     stack.cluster.kubectl("apply", "-f", "-", input=yaml.safe_dump(secret))
+    hub = stack.apply(yaml.safe_dump(unreachable))
     guarded = stack.apply(yaml.safe_dump(deployment))
     guarded.wait_condition("Planned", "True", seconds=60)
     assert stack.caller_until_routed(guarded.model).status == 200
+    hub.wait_condition("WeightsReady", "False", seconds=60)
     yield guarded
     guarded.delete()
+    hub.delete()
 
 
 def resident_bytes(stack: Stack) -> dict[str, int]:
