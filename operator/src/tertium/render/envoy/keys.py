@@ -1,4 +1,4 @@
-"""API keys in Envoy: who is it, how much at once, how often, and may he ask for that.
+"""API keys in Envoy: who is it, how much at once, how often, and may they ask for that.
 
 | filter    | is                                       | changes with             |
 | keys      | a script: hash, look-up, guessing        | every key                |

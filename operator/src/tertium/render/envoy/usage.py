@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tertium.render.envoy.layout import METADATA, TYPES, Resource
+from tertium.render.envoy.layout import KEY_HEADER, METADATA, TYPES, Resource
 
 STAT_PREFIX: Final = "usage"
 TAG: Final = "of"
@@ -25,8 +25,6 @@ COUNTED: Final = ("metered", "unmetered", "prompt_tokens", "completion_tokens")
 """Answers (2xx) that told their usage, those that did not, and the tokens of the former."""
 ROUTE_KEY: Final = "deployment"
 """Key of the route's metadata that says whose tokens these are."""
-KEY_HEADER: Final = "x-tertium-key"
-"""Whose verified API key it was; only Envoy sets it."""
 
 _NAMESPACE: Final = f"{METADATA}.usage"
 _COUNTS: Final = "counts"
