@@ -94,6 +94,30 @@ async def dropped_field(cluster: Cluster, namespace: str) -> None:
     assert after["data"] == {"a": "1"}
 
 
+async def letters(cluster: Cluster, namespace: str) -> None:
+    """What people type, and what they do not mean to: nothing of it may become something else."""
+    texts = (
+        "é",
+        "模型",
+        "😀",
+        "\\ud83d\\ude00",
+        "\\😀",
+        '"',
+        "\\",
+        "\n",
+        "\t",
+        " ",
+        "\x1b",
+        "\x7f",
+        "\x85",
+        "\u2028",
+        "\ufeff",
+    )
+    data = {f"t{number}": text for number, text in enumerate(texts)}
+    made = await cluster.apply(CONFIG_MAP, config_map(namespace, data))
+    assert made["data"] == data
+
+
 async def shared_field(cluster: Cluster, namespace: str) -> None:
     ours = config_map(namespace, {}, annotations={"x": "1"})
     made = await cluster.apply(CONFIG_MAP, ours)
@@ -336,6 +360,7 @@ def _words(event: WatchEvent) -> tuple[str, str]:
 
 CASES: Final[Mapping[str, Case]] = {
     "the same apply again changes nothing": same_apply,
+    "letters of all kinds are stored as they are": letters,
     "a field that an apply no longer names goes": dropped_field,
     "a field that somebody else applied too stays": shared_field,
     "a field taken from somebody by force is ours alone": taken_field,

@@ -17,13 +17,14 @@ from tertium.kube.cluster import EVENT, LEASE, POD, Kind, WatchEvent
 from tertium.kube.connection import Connection, connect
 from tertium.kube.errors import error_of
 from tertium.kube.events import build_event
-from tertium.kube.objects import parse_object, path_of
+from tertium.kube.objects import apply_body, parse_object, path_of
 from tertium.kube.watch import list_objects, list_pages, watch_objects
 
 LEASE_FIELD_MANAGER: Final = "tertium-gateway"
 LOG_LIMIT_BYTES: Final = 1_048_576
 
-_APPLY: Final = "application/apply-patch+yaml"
+# With a charset, the client library sends the body as it is; without, it would make its own JSON of it.
+_APPLY: Final = "application/apply-patch+yaml; charset=utf-8"
 _MERGE: Final = "application/merge-patch+json"
 # An object with a field that the API server does not know is refused, not stored without it.
 _STRICT: Final = {"fieldValidation": "Strict"}
@@ -191,7 +192,8 @@ class KubeCluster:
 
     async def _apply(self, path: str, manager: str, manifest: Manifest, what: str) -> dict[str, Any]:
         query = {"fieldManager": manager, "force": "true", **_STRICT}
-        answer = await self._connection.call("PATCH", path, query=query, body=manifest, content_type=_APPLY)
+        body = apply_body(manifest)
+        answer = await self._connection.call("PATCH", path, query=query, body=body, content_type=_APPLY)
         if answer.status == 422 and "metadata.uid" in answer.body:
             # The uid was a precondition: this object's successor must not be written to.
             raise Retryable(f"{what}: another object has this name now")

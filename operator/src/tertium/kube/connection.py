@@ -63,7 +63,7 @@ class Connection:
         path: str,
         *,
         query: Mapping[str, str] | None = None,
-        body: Manifest | None = None,
+        body: Manifest | bytes | None = None,
         content_type: str = JSON,
         limit: aiohttp.ClientTimeout = CALL_LIMIT,
     ) -> Answer:
@@ -83,7 +83,7 @@ class Connection:
         path: str,
         *,
         query: Mapping[str, str] | None = None,
-        body: Manifest | None = None,
+        body: Manifest | bytes | None = None,
         content_type: str = JSON,
         limit: aiohttp.ClientTimeout,
     ) -> aiohttp.ClientResponse:
