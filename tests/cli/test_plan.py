@@ -280,6 +280,11 @@ def test_an_unknown_gpu_is_answered_with_the_known_ones(
             id="more than all memory",
         ),
         pytest.param(
+            ["--vllm-version", "latest"],
+            "argument --vllm-version: 'latest' is no release, as 0.32.0 is",
+            id="no release",
+        ),
+        pytest.param(
             ["--gpu-memory-utilization", "nan"],
             "argument --gpu-memory-utilization: nan is not between 0.01 and 1",
             id="a share that is no number",

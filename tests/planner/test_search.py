@@ -360,6 +360,17 @@ def test_what_only_several_nodes_would_hold_is_said_to_be_so() -> None:
     assert (over_two.tensor_parallel_size, over_two.pipeline_parallel_size, over_two.nodes) == (4, 2, 2)
 
 
+def test_a_product_that_cannot_run_it_is_told_once_and_another_is_offered() -> None:
+    t4 = GpuPool(product="Tesla-T4", memory_mebibytes=14909, gpus_per_node=2)
+    found = size(llama, [t4], spec(kv_cache="fp8"))
+    assert isinstance(found, Refused)
+    assert (found.reason, found.message) == (
+        Reason.INVALID,
+        "Tesla-T4 (14,909 MiB usable per GPU): Tesla-T4 cannot keep a KV cache of 8 bits; that needs capability "
+        "8.0 or later. What works: 1 GPU of A10",
+    )
+
+
 def test_slices_of_gpus_are_not_offered_over_nodes() -> None:
     sliced = GpuPool(product="NVIDIA-H100-MIG-1g.10gb", memory_mebibytes=9800, gpus_per_node=1)
     found = size(facts(LLAMA_8B), [sliced], spec())

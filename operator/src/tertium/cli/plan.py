@@ -19,6 +19,7 @@ from tertium.cli import plan_batch, plan_table
 from tertium.cli.plan_answer import bad, outcome_answer
 from tertium.cli.plan_subject import read_subject
 from tertium.core.planner import DEFAULT_ENGINE_VERSION, Refused, search
+from tertium.core.planner.releases import version_number
 
 DOES_NOT_FIT: Final = 3
 
@@ -131,7 +132,11 @@ def _configure_engine(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--enforce-eager", action="store_true", help="no CUDA graphs")
     group.add_argument(
-        "--vllm-version", default=DEFAULT_ENGINE_VERSION, metavar="V", help="default: %(default)s"
+        "--vllm-version",
+        type=version,
+        default=DEFAULT_ENGINE_VERSION,
+        metavar="V",
+        help="default: %(default)s",
     )
 
 
@@ -169,6 +174,13 @@ def count(text: str) -> int:
     if not 1 <= number <= 1 << 62:
         raise argparse.ArgumentTypeError(f"{number} is not between 1 and 2^62")
     return number
+
+
+def version(text: str) -> str:
+    """Read a release of the engine."""
+    if version_number(text) is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no release, as 0.32.0 is")
+    return text
 
 
 def hundredths(text: str) -> int:

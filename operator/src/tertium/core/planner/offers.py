@@ -71,12 +71,15 @@ def _most_sequences(facts: ModelFacts, tried: Sequence[tuple[GpuPool, Verdict]],
 
 def _next_product(facts: ModelFacts, tried: Sequence[tuple[GpuPool, Verdict]], request: Request) -> str:
     """Name the smallest well-known GPU on which one of the tried shapes fits."""
-    shapes = sorted({(v.gpus, v.tensor, v.pipeline) for _, v in tried if v.valid and v.pipeline == 1})
+    whole = [verdict for _, verdict in tried if verdict.pipeline == 1]
+    # Where no shape is valid, it may be for what this product cannot do and another can.
+    valid = [verdict for verdict in whole if verdict.valid]
+    shapes = sorted({(v.gpus, v.tensor, v.pipeline) for v in valid or whole})
     largest = max((pool.memory_mebibytes for pool, _ in tried), default=0)
     known = sorted((known_memory(name) or 0, name) for name in known_products())
     for memory, name in known:
         pool = GpuPool(product=name, memory_mebibytes=memory, gpus_per_node=1)
-        if not shapes or memory <= largest or not assess(facts, pool, request, *shapes[-1][1:]).fits:
+        if memory <= largest or (valid and not assess(facts, pool, request, *shapes[-1][1:]).fits):
             continue
         for gpus, tensor, pipeline in shapes:
             if assess(facts, pool, request, tensor, pipeline).fits:

@@ -57,8 +57,10 @@ def attempt(pool: GpuPool, tried: Sequence[Verdict]) -> str:
         told.append(max(weighed, key=_left))
     invalid = [verdict for verdict in tried if not verdict.valid and (verdict.pipeline == 1 or not told)]
     outcomes = [_outcome(verdict) for verdict in told]
-    if invalid:
-        sizes = either(verdict.gpus for verdict in invalid)
+    if not told and len({verdict.reason for verdict in invalid}) == 1 < len(invalid):
+        outcomes.append(invalid[0].reason)
+    elif invalid:
+        sizes = either(dict.fromkeys(verdict.gpus for verdict in invalid))
         outcomes.append(f"not on {sizes}: {invalid[0].reason}")
     return f"{pool.product} ({usable} MiB usable per GPU): {'; '.join(outcomes)}"
 
