@@ -56,6 +56,7 @@ bench: setup ## Benchmarks: tables as Markdown and JSON
 	@python -m e2e.bench.plan_speed
 	@python -m e2e.bench.xds
 	@python -m e2e.bench.gateway
+	@python -m e2e.bench.storm
 
 .PHONY: cluster-up
 cluster-up: setup ## Start a real cluster on this machine (or kind, or KUBECONFIG's)

@@ -28,10 +28,11 @@ from e2e.bench.usage import forget_peak, peak_mib
 from e2e.bench.wake import parse_time
 from e2e.cluster import ClusterError
 from e2e.environment import prepare
-from e2e.fleet.api import CORE, Api, path_of
-from e2e.fleet.crowd import keep_facts
+from e2e.fleet.api import CORE, LLMDS, Api, path_of
+from e2e.fleet.crowd import is_ready, keep_facts
 from e2e.stack import DOUBLE_IMAGE, SYSTEM, Sample, Stack, delete_namespace, install, make_namespace
 from e2e.waiting import until
+from tertium.api.meta import ObjectKey
 
 NAMESPACE: Final = "storm"
 BOOT_SECONDS: Final = 15
@@ -210,14 +211,20 @@ def apply_crowd(stack: Stack, namespace: str, manifests: Sequence[str]) -> list[
     selector = "app.kubernetes.io/component=operator"
     operators = ("-n", SYSTEM, "get", "pods", "-l", selector, "-o", "name")
     until("no operator", lambda: not stack.cluster.kubectl(*operators).split(), seconds=60)
-    others = [stack.apply(manifest) for manifest in manifests[1:]]
-    for sample in others:
-        keep_facts(api, facts, sample.get())
+    path = path_of(LLMDS, namespace, "llmdeployments")
+    for manifest in manifests[1:]:
+        keep_facts(api, facts, api.create(path, yaml.safe_load(manifest)))
     stack.cluster.kubectl(*replicas, "--replicas=2")
+
+    def probe() -> bool:
+        unready = [item["metadata"]["name"] for item in api.items(path) if not is_ready(item)]
+        assert not unready, unready
+        return True
+
+    until("all are Ready", probe, seconds=120, every=1)
+    found = [ObjectKey.of(item) for item in api.items(path)]
     api.close()
-    for sample in others:
-        sample.wait_condition("Ready", "True", seconds=120)
-    return [first, *others]
+    return [Sample(cluster=stack.cluster, namespace=key.namespace, name=key.name) for key in found]
 
 
 def row(outcome: Outcome, gateways: Sequence[Gateway], body_bytes: int) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class Crowd:
         return [
             manifest["metadata"]["name"]
             for manifest in self._api.items(path_of(LLMDS, self.namespace, "llmdeployments"))
-            if not _is_ready(manifest)
+            if not is_ready(manifest)
         ]
 
     def change(self, name: str, spec: dict[str, Any]) -> None:
@@ -75,7 +75,8 @@ def conditions(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {condition["type"]: condition for condition in found}
 
 
-def _is_ready(manifest: dict[str, Any]) -> bool:
+def is_ready(manifest: dict[str, Any]) -> bool:
+    """Whether a deployment says Ready of its present spec."""
     ready = conditions(manifest).get("Ready", {})
     same = ready.get("observedGeneration") == manifest["metadata"]["generation"]
     return bool(same) and ready["status"] == "True"
