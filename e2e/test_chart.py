@@ -93,10 +93,19 @@ def test_a_second_operator_is_ready_before_the_first_goes(helm: Path) -> None:
 def test_a_service_monitor_is_there_when_asked_for(helm: Path) -> None:
     kinds = {kind for kind, _ in render(helm)}
     settings = ("metrics.serviceMonitor.enabled=true", "metrics.serviceMonitor.labels.release=prometheus")
-    monitor = render(helm, *settings)["ServiceMonitor", "tertium-operator"]
+    objects = render(helm, *settings)
     assert "ServiceMonitor" not in kinds
-    assert monitor["metadata"]["labels"]["release"] == "prometheus"
-    assert monitor["spec"]["endpoints"] == [{"port": "health", "path": "/metrics", "interval": "30s"}]
+    for part, service, port in (
+        ("operator", "operator", "health"),
+        ("gateway", "gateway-reports", "reports"),
+    ):
+        monitor = objects["ServiceMonitor", f"tertium-{part}"]
+        assert monitor["metadata"]["labels"]["release"] == "prometheus"
+        assert monitor["spec"]["endpoints"] == [{"port": port, "path": "/metrics", "interval": "30s"}]
+        chosen = monitor["spec"]["selector"]["matchLabels"].items()
+        found = objects["Service", f"tertium-{service}"]
+        assert chosen <= found["metadata"]["labels"].items()
+        assert found["spec"]["ports"][0]["name"] == port
 
 
 def test_a_gateway_pod_lives_longer_than_its_drain(helm: Path) -> None:

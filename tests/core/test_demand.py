@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tertium.core.demand import Claim, claim_key, claim_text, claims_of, follow, forgotten, seconds_left
+from tertium.core.demand import Claim, claim_key, claim_text, claims_of, follow, old_claims, seconds_left
 from tests.factories import NOW, seconds
 
 
@@ -90,7 +90,7 @@ def test_claims_are_told_from_other_annotations() -> None:
 
 def test_claims_of_pods_that_were_killed_are_told_by_their_age() -> None:
     lease = a_lease(young=stated(-3599), old=stated(-3601), broken="x")
-    assert forgotten(lease, NOW) == {claim_key("old"), claim_key("broken")}
+    assert old_claims(lease, NOW).keys() == {claim_key("old"), claim_key("broken")}
 
 
 def test_what_is_known_of_a_claim() -> None:

@@ -502,3 +502,20 @@ async def test_the_same_wrong_key_again_is_no_guess(stack: Stack, one_connection
     caller = await a_caller(stack)
     assert {(await one_connection.get("a-key-that-was-removed")).status for _ in range(30)} == {401}
     assert (await one_connection.get(caller.secret)).status == 200
+
+
+async def test_a_stream_that_was_held_and_opened_early_is_its_key_s_to_the_end(stack: Stack) -> None:
+    caller = await a_caller(stack, maxConcurrentRequests=1)
+    model = await stack.deploy(starts=(120,), coldStart={"heartbeatSeconds": 1})
+    asking = asyncio.create_task(caller.ask(model, stream=True))
+    await stack.until_held(model, 1)
+    await asyncio.sleep(1.5)
+    assert (await caller.ask(model)).status == 429, "the one at once is under way"
+    engine = await stack.start_engine()
+    engine.go_on.set()
+    await stack.add_replica(model, engine, ready=False)
+    reply = await asking
+    assert (reply.status, reply.text[:2]) == (200, ": ")
+    assert reply.text.endswith("data: [DONE]\n\n")
+    seen = {name.lower() for name in engine.requests[0]}
+    assert not {"authorization", "x-api-key"} & seen

@@ -62,6 +62,7 @@ async def test_a_stream_with_a_long_wait_is_opened_kept_alive_and_then_the_model
         rest = b""
         while b"data:" not in rest:
             rest += await answer.content.readline()
+        assert stack.gateway.streams._room.left == 128 * 1024 * 1024, "what was sent is kept no longer"
         assert re.fullmatch(rb'(: model=.*\n\n)?data: {"n": 1}\n', rest)
         engine.go_on.set()
         assert await answer.content.read() == b'\ndata: {"n": 2}\n\ndata: [DONE]\n\n'
@@ -72,7 +73,6 @@ async def test_a_stream_with_a_long_wait_is_opened_kept_alive_and_then_the_model
     assert seen["content-type"] == "application/json"
     assert seen["x-request-id"] == answer.headers["x-request-id"]
     assert not {"accept-encoding", "transfer-encoding"} & seen.keys()
-    assert stack.gateway.streams._room.left == 128 * 1024 * 1024
 
 
 async def test_a_stream_with_a_short_wait_is_answered_by_the_model_alone(stack: Stack) -> None:

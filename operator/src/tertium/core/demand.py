@@ -77,9 +77,9 @@ def follow(before: Mapping[str, Claim] | None, lease: Manifest, seen: float) -> 
     return claims
 
 
-def forgotten(lease: Manifest, now: datetime) -> frozenset[str]:
-    """Return claims of an hour ago and more: nobody who made them is there to take them back."""
-    return frozenset(name for name, text in claims_of(lease).items() if _age(text, now) > _LONGEST_SECONDS)
+def old_claims(lease: Manifest, now: datetime) -> Mapping[str, str]:
+    """Return the claims of an hour ago and more, if the clocks are right, and those that are none."""
+    return {name: text for name, text in claims_of(lease).items() if _age(text, now) > _LONGEST_SECONDS}
 
 
 def seconds_left(claims: Mapping[str, Claim], *, now: datetime, seen: float) -> float:

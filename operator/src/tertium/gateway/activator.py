@@ -69,7 +69,7 @@ def activator_app(
                 size=body.size,
             )
             if body.kept is not None:
-                return await streams.answer(request, ask, body.kept)
+                return await streams.answer(request, ask, body)
             return response_of(await holds.hold(ask))
 
     app = web.Application()

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final, NoReturn
 
-from tertium.api.meta import ObjectKey
+from tertium.api.meta import Manifest, ObjectKey
 from tertium.core import names
-from tertium.core.demand import CLAIM_SECONDS, claim_key, claim_text, forgotten
+from tertium.core.demand import CLAIM_SECONDS, claim_key, claim_text, old_claims
 from tertium.core.errors import Retryable, TertiumError
 from tertium.kube.cluster import Cluster
 
@@ -36,7 +36,8 @@ class Demand:
         self._renewed: dict[ObjectKey, float] = {}
         self._promised: dict[ObjectKey, float] = {}
         self._stated: set[ObjectKey] = set()
-        self._forgotten: dict[ObjectKey, frozenset[str]] = {}
+        self._old: dict[ObjectKey, dict[str, tuple[str, float]]] = {}
+        """Claims of others that look old, and since when they were seen so."""
         # Two writes of one claim must not overtake each other.
         self._locks: defaultdict[ObjectKey, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -87,7 +88,7 @@ class Demand:
 
     def forget(self, key: ObjectKey) -> None:
         """Drop what is remembered of a deployment that is gone."""
-        for known in (self._renewed, self._promised, self._forgotten, self._locks):
+        for known in (self._renewed, self._promised, self._old, self._locks):
             known.pop(key, None)
 
     async def _state(self, key: ObjectKey, tell: Callable[[str], None]) -> NoReturn:
@@ -120,7 +121,7 @@ class Demand:
                 self._promised.pop(key, None)
             now = datetime.now(UTC)
             claim = None if end and promised <= 0 else claim_text(now, round(max(promised, CLAIM_SECONDS)))
-            claims = {**dict.fromkeys(self._forgotten.get(key, ())), self._claim: claim}
+            claims = {**dict.fromkeys(self._left_behind(key)), self._claim: claim}
             try:
                 async with asyncio.timeout(_CALL_SECONDS):
                     found = await self._cluster.renew_lease(lease, claims)
@@ -128,10 +129,23 @@ class Demand:
                 return Retryable(f"renew Lease {lease}: no answer within {_CALL_SECONDS:.0f} s")
             except TertiumError as fault:
                 return fault
-            self._forgotten[key] = forgotten(found, now) - {self._claim}
+            self._look(key, found, now)
             if end:
                 self._renewed.pop(key, None)
-                self._forgotten.pop(key, None)
             else:
                 self._renewed[key] = loop.time()
         return None
+
+    def _look(self, key: ObjectKey, lease: Manifest, now: datetime) -> None:
+        """Note which claims of others look old. A pod whose clock is wrong by hours still renews its own."""
+        before, time = self._old.get(key, {}), asyncio.get_running_loop().time()
+        self._old[key] = {
+            name: before[name] if before.get(name, ("", 0.0))[0] == text else (text, time)
+            for name, text in old_claims(lease, now).items()
+            if name != self._claim
+        }
+
+    def _left_behind(self, key: ObjectKey) -> list[str]:
+        """Claims of pods that are gone: they look old, and nobody has changed them for three renewals."""
+        latest = asyncio.get_running_loop().time() - 3 * RENEW_SECONDS
+        return [name for name, (_, since) in self._old.get(key, {}).items() if since <= latest]

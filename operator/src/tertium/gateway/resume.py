@@ -11,6 +11,7 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
+from tertium.gateway.bodies import Body
 from tertium.gateway.in_band import error_event, error_of
 from tertium.render.envoy.layout import ACTIVATOR_HOST, ASKED_HOLD_HEADER, RESUMED_HEADER
 
@@ -39,12 +40,12 @@ class Resume:
         self._root = f"http://{ACTIVATOR_HOST}:{port}"
 
     async def events(
-        self, raw_path: str, headers: Mapping[str, str], body: bytes, *, hold_seconds: int
+        self, raw_path: str, headers: Mapping[str, str], body: Body, *, hold_seconds: int
     ) -> AsyncGenerator[bytes, None]:
         """Yield the bytes of the model's stream as they come, or one error event in the API's own format.
 
-        `raw_path`: as it was received, with its query. `hold_seconds`: for how long the request may be held
-        once more, should the replica be gone again.
+        `raw_path`: as it was received, with its query. `body` is let go when it was sent. `hold_seconds`: for
+        how long the request may be held once more, should the replica be gone again.
         """
         path = raw_path.partition("?")[0]
         sent = {name: value for name, value in headers.items() if _passed_on(name)}
@@ -52,12 +53,13 @@ class Resume:
         try:
             async with self._session.post(
                 URL(self._root + raw_path, encoded=True),
-                data=body,
+                data=body.kept,
                 headers=sent,
                 timeout=_LIMITS,
                 allow_redirects=False,
                 skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
             ) as answer:
+                body.drop()  # it has arrived, and the stream may last for an hour
                 if answer.status != 200 or answer.content_type != "text/event-stream":
                     found = await answer.content.read(_MOST_ERROR_BYTES)
                     yield error_event(path, answer.status, error_of(answer.status, found))

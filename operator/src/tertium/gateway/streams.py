@@ -10,13 +10,14 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from aiohttp import web
 
 from tertium.api.meta import ObjectKey
 from tertium.gateway.answers import Answer
+from tertium.gateway.bodies import Body, Room
 from tertium.gateway.counters import Counters
 from tertium.gateway.holds import Ask, Holds
 from tertium.gateway.in_band import STREAMED, error_event, sign_of_life
@@ -37,55 +38,6 @@ _HEADERS: Final = {
 }
 
 
-class Body:
-    """The body of a request: counted, and kept where the request may become a stream of ours."""
-
-    def __init__(self, request: web.Request, room: _Room | None) -> None:
-        self._request = request
-        self._room = room
-        self._chunks: list[bytes] | None = None if room is None else []
-        self.size = 0
-
-    @property
-    def kept(self) -> bytes | None:
-        """The body as it came, or None where it was not kept."""
-        return None if self._chunks is None else b"".join(self._chunks)
-
-    async def read(self) -> None:
-        """Read it all; let go of what was kept of it as soon as there is no room for the rest."""
-        async for chunk in self._request.content.iter_any():
-            self.size += len(chunk)
-            if self._chunks is not None and self._room is not None:
-                if self._room.take(len(chunk)):
-                    self._chunks.append(chunk)
-                else:
-                    self.drop()
-        if self._chunks:
-            self._chunks = [b"".join(self._chunks)]
-
-    def drop(self) -> None:
-        """Keep it no longer."""
-        if self._chunks is not None and self._room is not None:
-            self._room.give_back(sum(map(len, self._chunks)))
-        self._chunks = None
-
-
-@dataclass(slots=True)
-class _Room:
-    """Bytes that may still be kept."""
-
-    left: int
-
-    def take(self, size: int) -> bool:
-        if size > self.left:
-            return False
-        self.left -= size
-        return True
-
-    def give_back(self, size: int) -> None:
-        self.left += size
-
-
 class Streams:
     """Holds the requests that ask for a stream."""
 
@@ -96,7 +48,7 @@ class Streams:
         self._world = world
         self._resume = resume
         self._metrics = metrics
-        self._room = _Room(most_bytes)
+        self._room = Room(most_bytes)
         self._resumed: Counter[ObjectKey] = Counter()
 
     @contextmanager
@@ -105,13 +57,13 @@ class Streams:
         streamed = request.headers.get(STREAM_HEADER) == "true" and request.path in STREAMED
         # A stream that is sent on is held once more at the most, and silently: it is open already.
         resumed = RESUMED_HEADER in request.headers
-        body = Body(request, self._room if streamed and not resumed else None)
+        body = Body(request.content, self._room if streamed and not resumed else None)
         try:
             yield body
         finally:
             body.drop()
 
-    async def answer(self, request: web.Request, ask: Ask, body: bytes) -> web.StreamResponse:
+    async def answer(self, request: web.Request, ask: Ask, body: Body) -> web.StreamResponse:
         """Hold a request for a stream: with a status of its own, or opened early where the wait is long.
 
         | the wait is expected to last | it has lasted  | result                   |
@@ -151,7 +103,7 @@ class Streams:
         return _FIRST_SECONDS if eta is not None and eta > SILENT_SECONDS else SILENT_SECONDS
 
     async def _parts(
-        self, request: web.Request, ask: Ask, body: bytes, hold: asyncio.Task[Answer], begun: float
+        self, request: web.Request, ask: Ask, body: Body, hold: asyncio.Task[Answer], begun: float
     ) -> AsyncGenerator[bytes, None]:
         """Yield signs of life until the hold ends, and then the model's answer or an error."""
         loop = asyncio.get_running_loop()
