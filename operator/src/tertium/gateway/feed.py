@@ -91,7 +91,7 @@ class Feed:
             for name in (offers if _EVERYTHING in self._names else self._names & offers.keys())
             if self.held.get(name) != offers[name].version and self.refused.get(name) != offers[name].version
         }
-        removed = [name for name in self.held if name not in offers]
+        removed = [name for name in self.held if name not in offers and self.refused.get(name) != ""]
         if removed:
             kept = keep()
             removed = [name for name in removed if name not in kept]
