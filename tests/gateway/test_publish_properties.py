@@ -11,8 +11,6 @@ from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, Delt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tertium.api.meta import ObjectKey
-from tertium.core.routing import Target
 from tertium.gateway import publish
 from tertium.gateway.publish import CLUSTERS, ENDPOINTS, ROUTING, Publisher
 from tertium.render.envoy.layout import ROUTES
@@ -119,11 +117,11 @@ class Envoy:
 
     def check(self) -> None:
         """A route leads to a cluster that is there and has been told where its replicas are."""
-        for target in self.routes().values():
-            assert str(target.key) in self.has[CLUSTERS]
-            assert str(target.key) in self.has[ENDPOINTS]
+        for cluster in self.routes().values():
+            assert cluster in self.has[CLUSTERS]
+            assert cluster in self.has[ENDPOINTS]
 
-    def routes(self) -> dict[str, Target]:
+    def routes(self) -> dict[str, str]:
         found = {}
         for packed in self.has[ROUTING].values():
             config = RouteConfiguration()
@@ -132,8 +130,7 @@ class Envoy:
             for name, entry in matcher.matcher_tree.exact_match_map.map.items():
                 route = Route()
                 entry.action.typed_config.Unpack(route)
-                namespace, _, of = route.route.cluster.partition("/")
-                found[name] = Target(ObjectKey(namespace, of))
+                found[name] = route.route.cluster
         return found
 
 
@@ -177,7 +174,7 @@ async def play(steps: list[tuple[Any, ...]]) -> None:
         await envoy.take_all()
     publisher.close()
     assert publisher.settled
-    assert envoy.routes() == dict(wanted.targets())
+    assert envoy.routes() == {name: str(key) for name, key in wanted.routes.items()}
     assert envoy.has[CLUSTERS].keys() == {str(key) for key in wanted.models}
 
 
