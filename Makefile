@@ -17,8 +17,9 @@ PACKAGES := operator/src/tertium e2e tests images
 help: ## Show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
-# The environment is made beside its place and moved there, so that a killed run leaves nothing half done.
-$(BIN)/.complete: requirements/dev.txt
+# The environment's name says what it is made from; how old the file is must not matter, or every checkout would
+# take away the environment that another one works with. Without the mark a killed run is done anew.
+$(BIN)/.complete: | requirements/dev.txt
 	@echo "==> Python environment ($(VENV))"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Tertium needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V). Give another: make PYTHON=..."; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq python3-venv >/dev/null; } || { echo "Python's venv module is missing: apt-get install python3-venv"; exit 1; }

@@ -30,7 +30,7 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    targets: dict[str, tuple[str, str, int]]
+    targets: dict[str, tuple[str, str, int, str]]
     addresses: list[tuple[str, str, list[str]]]
 
 
@@ -40,7 +40,10 @@ _STORED: Final = TypeAdapter(_Stored)
 def store(told: Told, path: Path) -> None:
     """Write it, whole or not at all. A failure is logged: nothing but a rare emergency depends on it."""
     stored = _Stored(
-        {name: (to.key.namespace, to.key.name, to.prefix_characters) for name, to in told.targets.items()},
+        {
+            name: (to.key.namespace, to.key.name, to.prefix_characters, to.uid)
+            for name, to in told.targets.items()
+        },
         [(key.namespace, key.name, list(listed)) for key, listed in told.addresses.items()],
     )
     temporary = path.with_name(f".{path.name}.new")
@@ -62,8 +65,8 @@ def load(path: Path) -> Told | None:
         return None
     return Told(
         targets={
-            name: Target(ObjectKey(namespace, of), characters)
-            for name, (namespace, of, characters) in stored.targets.items()
+            name: Target(ObjectKey(namespace, of), characters, uid)
+            for name, (namespace, of, characters, uid) in stored.targets.items()
         },
         addresses={ObjectKey(namespace, of): tuple(listed) for namespace, of, listed in stored.addresses},
     )

@@ -47,8 +47,8 @@ class Feed:
     gained: int = 0
     """How often Envoy has confirmed one that it did not hold before."""
     subscribed: bool = False
-    empty_handed: bool = False
-    """Whether Envoy held nothing when it began to ask."""
+    brought: frozenset[str] = frozenset()
+    """What Envoy held when it began to ask."""
     _names: set[str] = field(default_factory=set)
     _count: int = 0
 
@@ -57,7 +57,7 @@ class Feed:
         if not self.subscribed:
             self.subscribed = True
             self.held = dict(request.initial_resource_versions)
-            self.empty_handed = not self.held
+            self.brought = frozenset(self.held)
             self._names = set(request.resource_names_subscribe) or {_EVERYTHING}
         else:
             for name in request.resource_names_subscribe:
@@ -91,12 +91,12 @@ class Feed:
             for name in (offers if _EVERYTHING in self._names else self._names & offers.keys())
             if self.held.get(name) != offers[name].version and self.refused.get(name) != offers[name].version
         }
-        removed = [name for name in self.held if name not in offers]
+        removed = [name for name in self.held if name not in offers and self.refused.get(name) != ""]
         if removed:
             kept = keep()
             removed = [name for name in removed if name not in kept]
         # Who holds nothing and wants everything waits for an answer, and be it that there is nothing.
-        awaited = self.empty_handed and self._count == 0 and _EVERYTHING in self._names
+        awaited = not self.brought and self._count == 0 and _EVERYTHING in self._names
         if not changed and not removed and not awaited:
             return None
         self._count += 1
@@ -106,6 +106,11 @@ class Feed:
             response.resources.add(name=name, version=version).resource.CopyFrom(offers[name].body)
         response.removed_resources.extend(removed)
         return response
+
+    @property
+    def withdrawing(self) -> frozenset[str]:
+        """What Envoy may have lost by now."""
+        return frozenset(name for name, version in (self.sent or {}).items() if not version)
 
     @property
     def _nonce(self) -> str:

@@ -88,6 +88,7 @@ class Publisher:
         self._restored = False
         self._table: RoutingTable | None = None
         self._targets: Routes | None = None
+        self._revision = 0
         self._clusters: dict[str, Offer] = {}
         self._endpoints: dict[str, Offer] = {}
         self._addresses: dict[ObjectKey, tuple[str, ...]] = {}
@@ -102,6 +103,7 @@ class Publisher:
         loop = asyncio.get_running_loop()
         if table is not self._table:
             self._table, self._targets, self._restored = table, table.targets(), False
+            self._revision += 1
             for key in self._addresses.keys() - table.models.keys() - self._leaving:
                 self._leaving.add(key)
                 self._put_endpoints(key, ())
@@ -189,7 +191,7 @@ class Publisher:
         if filters is not None:
             yield filters
         clusters, endpoints, routing = (stream.feeds[kind] for kind in (CLUSTERS, ENDPOINTS, ROUTING))
-        if self._targets is None or (self._restored and not clusters.empty_handed):
+        if self._targets is None or (self._restored and clusters.brought):
             return
         responses = [
             clusters.due(self._clusters, keep=stream.in_use),
@@ -249,12 +251,19 @@ class Publisher:
 
     def _offer_routes(self, stream: Stream, wanted: Routes) -> Offer:
         """Routes to those whose clusters Envoy has, also while it asks for the endpoints of one again."""
-        held, confirmed = stream.feeds[ENDPOINTS].held, stream.feeds[ROUTING].held.get(ROUTES)
-        made_for = (id(wanted), stream.feeds[ENDPOINTS].gained, confirmed)
+        clusters, endpoints, routing = (stream.feeds[kind] for kind in (CLUSTERS, ENDPOINTS, ROUTING))
+        made_for = (
+            *(self._revision, clusters.gained, clusters.withdrawing, endpoints.gained),
+            routing.held.get(ROUTES),
+        )
         if stream.offered is not None and stream.offered[0] == made_for:
             return stream.offered[1]  # most often only endpoints have changed
-        known = {target.key for target in (stream.routed or {}).values()}
-        ready = {name: to for name, to in wanted.items() if to.key in known or str(to.key) in held}
+        if stream.routed is None:  # there may be routes of the process before this one
+            known = endpoints.brought & clusters.held.keys()
+        else:
+            known = frozenset(str(target.key) for target in stream.routed.values())
+        there = known | (clusters.held.keys() & endpoints.held.keys() - clusters.withdrawing)
+        ready = {name: to for name, to in wanted.items() if str(to.key) in there}
         if self._routes is None or self._routes[0] != ready:
             self._routes = (ready, Offer.of(build_routes(ready)))
         offer = self._routes[1]
