@@ -78,7 +78,7 @@ class Side:
 
 
 async def _compare(sides: Sequence[Side], requests: int, what: str) -> dict[str, float]:
-    """CPU of a request without and with keys, in turns: the least of each, since what else runs adds to it."""
+    """CPU of a request without and with keys, in turns: the least of each; what else runs adds to it."""
     rounds = [[await _cpu(side, requests) for side in sides] for _ in range(_ROUNDS)]
     without, with_keys = (min(costs) for costs in zip(*rounds, strict=True))
     return {f"CPU µs, {what}": with_keys, f"CPU µs, beside it without keys ({what})": without}
