@@ -183,6 +183,19 @@ async def test_an_engine_learns_who_asks_and_not_the_key(
     assert caller.secret not in str(seen)
 
 
+async def test_tokens_are_counted_by_key(stack: Stack, awake: Awake) -> None:
+    caller = await a_caller(stack)
+    assert (await caller.ask(awake[0])).status == 200
+
+    async def counted() -> bool:
+        stats = await stack.gateway.admin.stats(r"usage\..*(un)?metered")
+        return any(str(caller.key) in name for name in stats)
+
+    async with asyncio.timeout(5):
+        while not await counted():  # noqa: ASYNC110 - lives in another process
+            await asyncio.sleep(0.05)
+
+
 async def test_a_key_reaches_what_it_allows_and_nothing_else(stack: Stack, awake: Awake) -> None:
     model, engine = awake
     caller = await a_caller(stack, allow=[{"name": "other"}, {"name": f"{model.name[:1]}x*"}])
@@ -233,6 +246,23 @@ async def test_a_removed_key_stops_working_within_two_seconds(stack: Stack, awak
     async with asyncio.timeout(2):
         while (await caller.ask(awake[0])).status != 401:
             pass
+
+
+async def test_a_key_removed_while_the_activator_was_down_is_refused_when_it_is_back(
+    stack: Stack, awake: Awake
+) -> None:
+    stays, goes = await a_caller(stack), await a_caller(stack)
+    await stack.stop_activator()
+    stack.cluster.answers.clear()
+    stack.cluster.remove(API_KEY, goes.key)
+    await stack.start_activator()
+    await until(lambda: stack.gateway.publisher.connected)
+    assert [(await caller.ask(awake[0])).status for caller in (stays, goes)] == [200, 200], "nothing is known"
+    stack.cluster.answers.set()
+    async with asyncio.timeout(2):
+        while (await goes.ask(awake[0])).status != 401:
+            pass
+    assert (await stays.ask(awake[0])).status == 200
 
 
 async def test_a_changed_key_works_and_the_old_one_does_not(stack: Stack, awake: Awake) -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from itertools import count
 from typing import Final, TypeAlias
 
@@ -25,7 +26,7 @@ from envoy.extensions.common.matching.v3.extension_matcher_pb2 import ExtensionW
 # Imported for their descriptors: the filters below carry messages of these kinds.
 from envoy.extensions.filters.http.adaptive_concurrency.v3 import adaptive_concurrency_pb2  # noqa: F401
 from envoy.extensions.filters.http.composite.v3 import composite_pb2  # noqa: F401
-from envoy.extensions.filters.http.lua.v3 import lua_pb2  # noqa: F401
+from envoy.extensions.filters.http.lua.v3.lua_pb2 import Lua
 from envoy.type.matcher.v3 import http_inputs_pb2  # noqa: F401
 from xds.type.matcher.v3.matcher_pb2 import Matcher
 
@@ -95,8 +96,13 @@ def _free(most: int, taken: Container[Slot]) -> Iterator[Slot]:
 
 def build_keys(keys: Mapping[str, ApiKey], gateways: int, slots: Slots) -> TypedExtensionConfig:
     """Return the filter that knows the keys, by their hash."""
-    rows = "".join(_row(digest, keys[digest], gateways, slots) for digest in sorted(keys))
-    return message(TypedExtensionConfig, _extension(KEYS, _script(check_script(rows))))
+    rows = "".join(_row(key, gateways, slots.get(key.name)) for key in keys.values())
+    script = Lua()
+    script.default_source_code.inline_string = check_script(rows)
+    script.clear_route_cache.value = False
+    extension = TypedExtensionConfig(name=KEYS)
+    extension.typed_config.Pack(script, deterministic=True)
+    return extension
 
 
 def limiter_sizes(slots: Slots, before: LimiterSizes) -> LimiterSizes:
@@ -163,15 +169,15 @@ def build_key_replies() -> list[Resource]:
     ]
 
 
-def _row(digest: str, key: ApiKey, gateways: int, slots: Slots) -> str:
+@lru_cache(maxsize=20_000)  # one key changes, and ten thousand are written down again
+def _row(key: ApiKey, gateways: int, slot: Slot | None) -> str:
     """One key as the script reads it: nine words."""
     cost, retry, rate = 0, _NONE, _NONE
     if key.requests_per_minute is not None:
         here = share(key.requests_per_minute, gateways)
         cost, retry, rate = -(-_MINUTE // here), str(-(-60 // here)), str(key.requests_per_minute)
-    slot = slots.get(key.name)
     words = (
-        *(digest, key.name, _epoch(key.expires_at), cost, retry, rate),
+        *(key.digest, key.name, _epoch(key.expires_at), cost, retry, rate),
         *(_NONE if slot is None else slot, _NONE if key.most_concurrent is None else key.most_concurrent),
         ",".join("/".join(entry) for entry in key.allow) or _NONE,
     )
