@@ -37,7 +37,7 @@ class Client:
 
 
 CLIENTS: Final = {
-    "openai-python": Client(program="with_openai.py", ways=("whole", "stream", "responses")),
+    "openai-python": Client(program="with_openai.py", ways=("whole", "stream", "responses", "transcription")),
     "openai-node": Client(program="with_openai.cjs"),
     "anthropic": Client(program="with_anthropic.py"),
     "litellm": Client(program="with_litellm.py"),
@@ -48,7 +48,7 @@ CLIENTS: Final = {
 CURL_H2: Final = Client(program="with_curl.py", options=("--http2-prior-knowledge",))
 ALL: Final = {**CLIENTS, "curl-h2": CURL_H2}
 EVERY_WAY: Final = [(name, way) for name, client in ALL.items() for way in client.ways]
-STREAMS: Final = [(name, way) for name, way in EVERY_WAY if way != "whole"]
+STREAMS: Final = [(name, way) for name, way in EVERY_WAY if way not in ("whole", "transcription")]
 
 Asked = Mapping[tuple[str, str], Future[list[str]]]
 
