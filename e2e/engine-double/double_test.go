@@ -114,6 +114,15 @@ func TestWholeAnswers(t *testing.T) {
 	}
 }
 
+func TestALongAnswerHasALengthAsVLLMsHave(t *testing.T) {
+	server := httptest.NewServer(newHandler(newEngine(t.Context(), mustParse(t, "m", "DOUBLE_MAX_TOKENS", "2000"))))
+	defer server.Close()
+	response, err := http.Post(server.URL+"/v1/completions", "application/json", strings.NewReader(`{}`))
+	if err != nil || response.ContentLength < 8000 {
+		t.Error(response, err)
+	}
+}
+
 func TestStreams(t *testing.T) {
 	o := mustParse(t, "m", "DOUBLE_MAX_TOKENS", "2")
 	h := newHandler(newEngine(t.Context(), o))

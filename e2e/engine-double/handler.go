@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"time"
 )
 
@@ -133,9 +134,11 @@ func firstOf(values ...*int) *int {
 type object = map[string]any
 
 func writeJSON(w http.ResponseWriter, status int, body any) {
+	data, _ := json.Marshal(body)
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(data))) // long ones have none by themselves
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(body)
+	_, _ = w.Write(data)
 }
 
 // failure is the body of an error answer.

@@ -14,6 +14,7 @@ import pytest
 
 from tertium.api.load import LoadReport
 from tertium.api.meta import ObjectKey
+from tertium.gateway import streams
 from tertium.kube.cluster import LLM_DEPLOYMENT, POD
 from tests.gateway.parts import a_condition, a_deployment, a_pod
 from tests.gateway.stack import Stack, until
@@ -73,6 +74,29 @@ async def test_a_stream_with_a_long_wait_is_opened_kept_alive_and_then_the_model
     assert seen["content-type"] == "application/json"
     assert seen["x-request-id"] == answer.headers["x-request-id"]
     assert not {"accept-encoding", "transfer-encoding"} & seen.keys()
+
+
+@pytest.mark.parametrize(
+    ("path", "events"),
+    [
+        pytest.param("/v1/chat/completions", 1, id="a chat: a chunk without a word"),
+        pytest.param("/v1/completions", 0, id="any other API: comments alone"),
+    ],
+)
+async def test_a_very_long_wait_has_an_event_that_says_nothing(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, path: str, events: int
+) -> None:
+    monkeypatch.setattr(streams, "EVENT_SECONDS", 1.5)
+    key = await stack.deploy(**SLOW)
+    async with opened(stack, key, path=path) as answer:
+        signs = [(await answer.content.readuntil(b"\n\n")).decode() for _ in range(3 + events)]
+    found = [json.loads(sign[6:]) for sign in signs if sign.startswith("data: ")]
+    assert len(found) == events
+    for chunk in found:
+        assert (chunk["object"], chunk["model"]) == ("chat.completion.chunk", str(key))
+        assert chunk["choices"] == [
+            {"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}
+        ]
 
 
 async def test_a_stream_with_a_short_wait_is_answered_by_the_model_alone(stack: Stack) -> None:

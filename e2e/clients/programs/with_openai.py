@@ -20,7 +20,9 @@ def main(model: str, question: str, way: str) -> list[str]:
         case "responses":
             with client.responses.stream(model=model, input=question) as events:
                 return [event.delta for event in events if event.type == "response.output_text.delta"]
-    raise SystemExit(f"{way}: expected whole, stream or responses")
+        case "transcription":
+            return [client.audio.transcriptions.create(model=model, file=("a.wav", bytes(32_000))).text]
+    raise SystemExit(f"{way}: expected whole, stream, responses or transcription")
 
 
 if __name__ == "__main__":

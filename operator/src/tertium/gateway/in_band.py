@@ -38,6 +38,21 @@ def sign_of_life(model: str, phase: str, eta: int | None, waited: int, detail: s
     return f": model={model} phase={phase} eta_seconds={known} waited_seconds={waited}{more}\n\n".encode()
 
 
+def empty_event(path: str, model: str, created: int) -> bytes:
+    """Return the first chunk of a chat as an engine sends it, without a word in it; nothing for other APIs.
+
+    LangChain gives up an asynchronous stream on which no chunk has come for 120 s: to it a comment is none.
+
+    >>> empty_event("/v1/messages", "team/m", 1)
+    b''
+    """
+    if path != "/v1/chat/completions":
+        return b""
+    choice = {"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}
+    chunk = {"id": "chatcmpl-held", "object": "chat.completion.chunk", "created": created, "model": model}
+    return f"data: {json.dumps({**chunk, 'choices': [choice]})}\n\n".encode()
+
+
 def error_event(path: str, status: int, error: Mapping[str, Any]) -> bytes:
     """Return the end of a stream that failed; `error` is the object in an OpenAI error body.
 

@@ -7,6 +7,7 @@ before it is known how it ends, so errors are told within the stream, and its by
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
@@ -20,7 +21,7 @@ from tertium.gateway.answers import Answer
 from tertium.gateway.bodies import Body, Room
 from tertium.gateway.counters import Counters
 from tertium.gateway.holds import Ask, Holds
-from tertium.gateway.in_band import STREAMED, error_event, sign_of_life
+from tertium.gateway.in_band import STREAMED, empty_event, error_event, sign_of_life
 from tertium.gateway.metrics import GatewayMetrics
 from tertium.gateway.resume import Resume
 from tertium.gateway.wishes import hold_seconds
@@ -29,6 +30,8 @@ from tertium.render.envoy.layout import RELEASE_HEADER, RESUMED_HEADER, STREAM_H
 
 SILENT_SECONDS: Final = 50.0
 """Longest silence on a held stream, expected or real. Proxies give up after 60 s, often."""
+EVENT_SECONDS: Final = 100.0
+"""Longest time without an event, where the API has one that says nothing."""
 _FIRST_SECONDS: Final = 1.0
 """In this time most of what is wrong with a request is known, and is told with a status of its own."""
 _HEADERS: Final = {
@@ -107,10 +110,16 @@ class Streams:
     ) -> AsyncGenerator[bytes, None]:
         """Yield signs of life until the hold ends, and then the model's answer or an error."""
         loop = asyncio.get_running_loop()
+        told = loop.time()
         while not hold.done():
             yield self._sign(ask.key, round(loop.time() - begun))
             model = self._world.table.models.get(ask.key)
-            await asyncio.wait({hold}, timeout=model.heartbeat_seconds if model else None)
+            pause = model.heartbeat_seconds if model else 0
+            if loop.time() + pause - told > EVENT_SECONDS:
+                told = loop.time()
+                if event := empty_event(request.path, str(ask.key), int(time.time())):
+                    yield event
+            await asyncio.wait({hold}, timeout=pause or None)
         answer = hold.result()
         if RELEASE_HEADER not in answer.headers:
             yield error_event(request.path, answer.status, answer.body["error"])
