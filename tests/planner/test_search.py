@@ -366,8 +366,8 @@ def test_a_product_that_cannot_run_it_is_told_once_and_another_is_offered() -> N
     assert isinstance(found, Refused)
     assert (found.reason, found.message) == (
         Reason.INVALID,
-        "Tesla-T4 (14,909 MiB usable per GPU): Tesla-T4 cannot keep a KV cache of 8 bits; that needs capability "
-        "8.0 or later. What works: 1 GPU of A10",
+        "Tesla-T4 (14,909 MiB usable per GPU): Tesla-T4 cannot keep a KV cache of 8 bits; that needs "
+        "capability 8.0 or later. What works: 1 GPU of A10",
     )
 
 
