@@ -34,7 +34,8 @@ from tertium.core.planner.request import Request
 from tertium.core.planner.verdict import Label, Memory, Verdict
 from tertium.core.planner.weights import stage_bytes, stage_ends
 
-_MOST_GPUS = 64
+MOST_GPUS = 64
+"""No replica is larger: what is asked for beyond is a mistake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +277,7 @@ def _label(facts: ModelFacts, worst: Memory) -> Label:
 
 def _larger_that_fits(facts: ModelFacts, pool: GpuPool, request: Request, verdict: Verdict) -> int | None:
     """Return the next world size that fits, with the same number of stages or with more of them."""
-    for gpus in range(verdict.gpus + 1, _MOST_GPUS + 1):
+    for gpus in range(verdict.gpus + 1, MOST_GPUS + 1):
         for tensor, pipeline in (
             (gpus // verdict.pipeline, verdict.pipeline),
             (verdict.tensor, gpus // verdict.tensor),

@@ -13,7 +13,7 @@ from tertium.api.conditions import Reason
 from tertium.core.planner import offers, words
 from tertium.core.planner.facts import ModelFacts
 from tertium.core.planner.gpus import GpuPool
-from tertium.core.planner.judge import assess, sequences_of
+from tertium.core.planner.judge import MOST_GPUS, assess, sequences_of
 from tertium.core.planner.measured import Measured, Repair, measurement_key, repair_key
 from tertium.core.planner.outcome import Candidate, Refused, Sizing
 from tertium.core.planner.request import Request
@@ -84,13 +84,13 @@ def _repaired(pool: GpuPool, request: Request, repair: Repair) -> Request:
 
 def _shapes(pool: GpuPool, request: Request) -> Iterator[tuple[int, int]]:
     """Shapes in the order they are tried; a pinned number is the only one of its kind."""
-    node = pool.gpus_per_node
+    node = min(pool.gpus_per_node, MOST_GPUS)
     tensors = range(1, node + 1) if request.tensor is None else (request.tensor,)
     if request.pipeline is None or request.pipeline == 1:
         yield from ((tensor, 1) for tensor in tensors if tensor <= node)
     if request.pipeline == 1:
         return
-    most = node * request.nodes
+    most = min(node * request.nodes, MOST_GPUS)
     stages = range(2, most + 1) if request.pipeline is None else (request.pipeline,)
     split = [(t, p) for p in stages for t in tensors if p > 1 and t <= node and t * p <= most]
     placeable = [shape for shape in split if _placeable(pool, request, *shape)]
