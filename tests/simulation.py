@@ -82,7 +82,7 @@ class Simulation(World):
 
     def restart(self) -> None:
         """Replace the operator's process: all it remembered in memory is gone."""
-        self.store = Store()
+        self.store = Store(seconds=self.clock.seconds)
         cluster = InterceptedCluster(self.cluster, self._gate)
         self.controller = Controller(
             cluster, self.store, self.queue, POLICY, self.clock, metrics=Metrics(CollectorRegistry())
