@@ -196,8 +196,8 @@ class Publisher:
             clusters.due(self._clusters, keep=stream.in_use),
             endpoints.due(self._endpoints, keep=lambda: endpoints.held),  # they go with their cluster
         ]
-        # After a restart of ours Envoy tells one kind after the other what it holds. After a restart of its own
-        # it listens with the first routes it gets, so these must be all.
+        # After a restart of ours, Envoy tells one kind after the other what it holds. After a restart of its
+        # own it listens with the first routes it gets, so these must be all.
         told_all = clusters.subscribed and (endpoints.subscribed or not clusters.held)
         has_all = routing.held or (clusters.sent is None and endpoints.sent is None)
         if told_all and has_all:
