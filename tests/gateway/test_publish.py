@@ -100,6 +100,22 @@ async def test_before_anything_is_known_nothing_is_sent(publisher: Publisher) ->
     assert (publisher.configured, publisher.settled) == (False, False)
 
 
+async def test_the_first_routes_of_an_envoy_are_all_though_it_asks_before_it_confirms(
+    publisher: Publisher,
+) -> None:
+    publisher.publish(table_of("a"), {A: UP})
+    envoy = Envoy(publisher)
+    await envoy._say(CLUSTERS)
+    (clusters,) = publisher.due(envoy.stream)
+    await envoy._answer(clusters)
+    (endpoints,) = publisher.due(envoy.stream)
+    await envoy._say(ROUTING, resource_names_subscribe=[ROUTES])
+    assert list(publisher.due(envoy.stream)) == []
+    await envoy._answer(endpoints)
+    assert (await envoy.confirm_all())[-1] == "routes +models"
+    assert envoy.names == {"a", "team/a"}
+
+
 async def test_an_empty_cluster_is_told_so_that_envoy_listens(publisher: Publisher) -> None:
     publisher.publish(table_of(), {})
     envoy = Envoy(publisher)
@@ -150,6 +166,22 @@ async def test_one_that_comes_back_within_the_minute_keeps_its_cluster(publisher
     await asyncio.sleep(LINGER_SECONDS + 1)
     assert await envoy.confirm_all() == []
     assert publisher.settled
+
+
+@pytest.mark.looptime
+async def test_one_that_comes_and_goes_again_has_a_whole_minute(publisher: Publisher) -> None:
+    publisher.publish(table_of("a"), {A: UP})
+    envoy = Envoy(publisher)
+    await envoy.start()
+    publisher.publish(table_of(), {})
+    await asyncio.sleep(LINGER_SECONDS - 1)
+    publisher.publish(table_of("a"), {A: UP})
+    publisher.publish(table_of(), {})
+    await envoy.confirm_all()
+    await asyncio.sleep(LINGER_SECONDS - 1)
+    assert await envoy.confirm_all() == []
+    await asyncio.sleep(2)
+    assert await envoy.confirm_all() == ["clusters -team/a"]
 
 
 @pytest.mark.looptime

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
@@ -28,15 +29,17 @@ from tertium.render.envoy.layout import (
     ATTEMPT_HEADER,
     DEPLOYMENT_HEADER,
     KEY_HEADER,
+    LOOKUPS_HEADER,
     MODEL_HEADER,
+    MOST_LOOKUPS,
     PROBLEM_HEADER,
-    REDIRECTED_HEADER,
 )
 from tertium.render.envoy.routes import MODEL_UNKNOWN
 
 _MODELS: Final = "/v1/models"
 _ROUTE_SECONDS: Final = 2.0
 """Longest wait until Envoy has the route of a new deployment."""
+_PAUSE_SECONDS: Final = 0.1
 
 
 Permits: TypeAlias = Callable[[ObjectKey], bool]
@@ -52,8 +55,8 @@ def activator_app(
             return response_of(answers.not_synced())
         deployment = request.headers.get(DEPLOYMENT_HEADER)
         if deployment is None:
-            if await _is_new(request, world, publisher):
-                return web.Response(status=307, headers={"Location": str(request.url)})
+            if (redirect := await _looked_up_again(request, world, publisher)) is not None:
+                return redirect
             return response_of(_own_answer(request, world, holds, _permits(request, keys)))
         with streams.body_of(request) as body:
             # Unread, a large body would keep the server from seeing that the caller is gone.
@@ -128,19 +131,24 @@ def report_app(
     return app
 
 
-async def _is_new(request: web.Request, world: World, publisher: Publisher) -> bool:
-    """Whether Envoy chose a route for the request before it had one for this model, and has one by now.
+async def _looked_up_again(request: web.Request, world: World, publisher: Publisher) -> web.Response | None:
+    """Redirect a request whose route Envoy chose before it had one for this model, if it has one by now.
 
-    Redirected to where it already is, the request is looked up again by Envoy, which has kept its body; the
-    caller sees nothing of it.
+    Envoy, which has kept the body, follows the redirect itself and looks the request up again; the caller
+    sees nothing of it. Its threads get a route a moment after it is confirmed, hence a pause and another try.
     """
     name = request.headers.get(MODEL_HEADER, "")
-    if REDIRECTED_HEADER in request.headers or request.headers.get(PROBLEM_HEADER) != MODEL_UNKNOWN:
-        return False
+    lookups = int(request.headers.get(LOOKUPS_HEADER, "0"))
+    if request.headers.get(PROBLEM_HEADER) != MODEL_UNKNOWN or lookups >= MOST_LOOKUPS:
+        return None
     if world.table.find(name) is None:
-        return False
+        return None
     await _discard(request)
-    return await publisher.has_route(name, limit_seconds=_ROUTE_SECONDS)
+    if not await publisher.has_route(name, limit_seconds=_ROUTE_SECONDS):
+        return None
+    await asyncio.sleep(lookups * _PAUSE_SECONDS)
+    headers = {"Location": str(request.url), LOOKUPS_HEADER: str(lookups + 1)}
+    return web.Response(status=307, headers=headers)
 
 
 async def _discard(request: web.Request) -> None:

@@ -92,7 +92,7 @@ class Publisher:
         self._clusters: dict[str, Offer] = {}
         self._endpoints: dict[str, Offer] = {}
         self._addresses: dict[ObjectKey, tuple[str, ...]] = {}
-        self._leaving: set[ObjectKey] = set()
+        self._leaving: dict[ObjectKey, asyncio.TimerHandle] = {}
         self._extensions: dict[str, Offer] = {}
         self._routes: tuple[Routes, Offer] | None = None
         self._stream: Stream | None = None
@@ -104,13 +104,13 @@ class Publisher:
         if table is not self._table:
             self._table, self._targets, self._restored = table, table.targets(), False
             self._revision += 1
-            for key in self._addresses.keys() - table.models.keys() - self._leaving:
-                self._leaving.add(key)
+            for key in self._addresses.keys() - table.models.keys() - self._leaving.keys():
+                self._leaving[key] = loop.call_later(LINGER_SECONDS, self._withdraw, key)
                 self._put_endpoints(key, ())
-                loop.call_later(LINGER_SECONDS, self._withdraw, key)
         for key, listed in addresses.items():
             if key in table.models:
-                self._leaving.discard(key)
+                if key in self._leaving:
+                    self._leaving.pop(key).cancel()
                 self._put_cluster(key, table.models[key].prefix_characters)
                 self._put_endpoints(key, listed)
         if self._storing is None:
@@ -129,8 +129,9 @@ class Publisher:
 
     def close(self) -> None:
         """Stop what is scheduled."""
-        if self._storing is not None:
-            self._storing.cancel()
+        for timer in (self._storing, *self._leaving.values()):
+            if timer is not None:
+                timer.cancel()
 
     def _store(self) -> None:
         self._storing = None
@@ -146,10 +147,9 @@ class Publisher:
             self._endpoints[str(key)] = Offer.of(build_endpoints(key, addresses, self._layout))
 
     def _withdraw(self, key: ObjectKey) -> None:
-        if key in self._leaving:
-            self._leaving.remove(key)
-            del self._addresses[key], self._clusters[str(key)], self._endpoints[str(key)]
-            self._stir()
+        del self._leaving[key], self._addresses[key]
+        del self._clusters[str(key)], self._endpoints[str(key)]
+        self._stir()
 
     def _stir(self) -> None:
         if self._stream is not None:
@@ -158,8 +158,7 @@ class Publisher:
     def publish_extensions(self, *extensions: TypedExtensionConfig) -> None:
         """Want these filters, whose places are in the listener."""
         self._extensions = {extension.name: Offer.of(extension) for extension in extensions}
-        if self._stream is not None:
-            self._stream.stirred.set()
+        self._stir()
 
     def connect(self) -> Stream:
         """Begin a stream; the one before it, of an Envoy that has restarted, counts no longer."""
@@ -197,8 +196,11 @@ class Publisher:
             clusters.due(self._clusters, keep=stream.in_use),
             endpoints.due(self._endpoints, keep=lambda: endpoints.held),  # they go with their cluster
         ]
-        # After a restart of ours Envoy tells one kind after the other what it holds.
-        if clusters.subscribed and (endpoints.subscribed or not clusters.held):
+        # After a restart of ours, Envoy tells one kind after the other what it holds. After a restart of its
+        # own it listens with the first routes it gets, so these must be all.
+        told_all = clusters.subscribed and (endpoints.subscribed or not clusters.held)
+        has_all = routing.held or (clusters.sent is None and endpoints.sent is None)
+        if told_all and has_all:
             responses.append(routing.due({ROUTES: self._offer_routes(stream, self._targets)}))
         yield from (response for response in responses if response is not None)
 

@@ -32,7 +32,7 @@ class World:
     def __init__(self, seconds: Callable[[], float] = time.monotonic) -> None:
         """`seconds`: a clock that nobody sets."""
         self._seconds = seconds
-        self.table = RoutingTable()
+        self._table: RoutingTable | None = None
         self.on_change: OnChange = lambda keys: None
         self._models: dict[ObjectKey, Model] = {}
         self.skipped: dict[ObjectKey, str] = {}
@@ -43,10 +43,17 @@ class World:
         self._suspect: set[Incarnation] = set()
         self._warm: set[Engine] = set()
         self._begun: dict[ObjectKey, float] = {}
-        self._owners: dict[tuple[str, str], list[ObjectKey]] = {}
+        self._owners: defaultdict[tuple[str, str], list[ObjectKey]] = defaultdict(list)
         self._seen: defaultdict[str, set[ObjectKey]] = defaultdict(set)
         self._listed: dict[str, set[ObjectKey]] = {}
         self._synced: set[str] = set()
+
+    @property
+    def table(self) -> RoutingTable:
+        """Every deployment and the names that lead to it; made when it is asked for, not with every event."""
+        if self._table is None:
+            self._table = build_table(self._models.values())
+        return self._table
 
     @property
     def synced(self) -> bool:
@@ -163,22 +170,19 @@ class World:
         self.skipped.pop(key, None)
         if self._models.get(key) == parsed:
             return ()
+        if key not in self._models:
+            self._owners[owner_of(key)].append(key)
         self._models[key] = parsed
-        self._assemble()
+        self._table = None
         return (key,)
 
     def _drop_deployment(self, key: ObjectKey) -> Sequence[ObjectKey]:
         self.skipped.pop(key, None)
         if self._models.pop(key, None) is None:
             return ()
-        self._assemble()
+        self._owners[owner_of(key)].remove(key)
+        self._table = None
         return (key,)
-
-    def _assemble(self) -> None:
-        self.table = build_table(self._models.values())
-        self._owners = {}
-        for key in self._models:
-            self._owners.setdefault(owner_of(key), []).append(key)
 
     def _take_pod(self, manifest: Manifest) -> Sequence[ObjectKey]:
         key, replica = ObjectKey.of(manifest), parse_replica(manifest)

@@ -31,9 +31,11 @@ from tertium.render.envoy.layout import (
     ACTIVATOR_CLUSTER,
     DEPLOYMENT_HEADER,
     LONGEST_STREAM,
+    LOOKUPS_HEADER,
     METADATA,
     MODEL_HEADER,
     MODEL_STATE,
+    MOST_LOOKUPS,
     PROBLEM_HEADER,
     REDIRECTED_HEADER,
     RELEASE_HEADER,
@@ -99,7 +101,7 @@ _MODEL_ROUTE: Final = message(
             _set(STREAM_HEADER, f"%DYNAMIC_METADATA({METADATA}:stream)%"),
         ],
         # Left over when the activator had the request looked up again.
-        "request_headers_to_remove": [PROBLEM_HEADER, MODEL_HEADER, REDIRECTED_HEADER],
+        "request_headers_to_remove": [PROBLEM_HEADER, MODEL_HEADER, LOOKUPS_HEADER, REDIRECTED_HEADER],
         "route": {"timeout": "0s", "idle_timeout": LONGEST_STREAM},
     },
 )
@@ -195,7 +197,11 @@ def _answers() -> list[Resource]:
             MODEL_UNKNOWN,
             {**post, "dynamic_metadata": [known_name]},
             _set(MODEL_HEADER, shown),
-            internal_redirect_policy={"max_internal_redirects": 1, "redirect_response_codes": [307]},
+            internal_redirect_policy={
+                "max_internal_redirects": MOST_LOOKUPS,
+                "redirect_response_codes": [307],
+                "response_headers_to_copy": [LOOKUPS_HEADER],
+            },
         ),
         _answer(UNROUTED, {"prefix": "/"}),
     ]
