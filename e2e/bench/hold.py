@@ -195,6 +195,7 @@ def main() -> None:
     for name, size, stream in ROWS:
         print(f"{args.held} requests of {name}", file=sys.stderr)
         found[name] = asyncio.run(measure(args.held, size, stream=stream))
+        print(json.dumps({name: found[name]}), file=sys.stderr)
     print(_table(found))
     if args.json:
         args.json.write_text(json.dumps(found, indent=1))

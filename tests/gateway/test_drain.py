@@ -119,7 +119,7 @@ async def test_what_is_held_at_the_end_of_a_drain_is_told_so_before_envoy_ends(t
         activator_port=activator,
         resume_port=resume,
         report_port=report,
-        drain_seconds=2,
+        drain_seconds=6,
     )
     prepare(settings.layout, "test")
     cluster, stop = WatchedCluster(), asyncio.Event()
@@ -150,7 +150,7 @@ async def test_what_is_held_at_the_end_of_a_drain_is_told_so_before_envoy_ends(t
                     await asyncio.sleep(0.02)
             stop.set()
             admin = EnvoyAdmin(session, admin_port)
-            assert await drain_envoy(admin, limit_seconds=2, forgotten_seconds=0.1) == 0
+            assert await drain_envoy(admin, limit_seconds=6, forgotten_seconds=0.1) == 0
             words = "The gateway's replica that held this request is being replaced. Try again."
             (status, text), (opened, events) = await asyncio.gather(*held)
             assert (status, json.loads(text)["error"]["message"]) == (503, words)

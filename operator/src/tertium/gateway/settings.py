@@ -40,7 +40,10 @@ class GatewaySettings(BaseSettings):
         default=4096, ge=1, le=100_000, description="Most requests held at the same time, for all models."
     )
     max_pending_mebibytes: int = Field(
-        default=1024, ge=1, le=1_048_576, description="Most that the bodies of held requests may take."
+        default=512,
+        ge=1,
+        le=1_048_576,
+        description="Most that the bodies of held requests may have; Envoy takes up to twice as much memory.",
     )
     max_kept_mebibytes: int = Field(
         default=128,

@@ -41,7 +41,8 @@ class Bounds:
     """The most this gateway pod holds, whatever the models are."""
 
     requests: int = 4096
-    body_bytes: int = 1024 * 1024 * 1024
+    body_bytes: int = 512 * 1024 * 1024
+    """Envoy takes up to twice as much memory for them."""
     kept_bytes: int = 128 * 1024 * 1024
     """Bytes of bodies that the activator keeps besides, for streams that it may have to send on itself."""
 
