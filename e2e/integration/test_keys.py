@@ -22,7 +22,7 @@ from tertium.gateway.app import Gateway
 from tertium.gateway.prepare import prepare
 from tertium.kube.client import KubeCluster
 from tertium.render.envoy.layout import Layout
-from tests.gateway.stack import free_ports, running_envoy
+from tests.gateway.stack import free_ports, running_envoy, until_listening
 
 pytestmark = pytest.mark.e2e
 
@@ -88,9 +88,7 @@ async def running_gateway(directory: Path) -> AsyncIterator[Door]:
     ):
         gateway = Gateway(layout=layout, cluster=cluster, session=session, holder="test", home=SYSTEM)
         async with gateway.serving(report_host="127.0.0.1", report_port=report):
-            async with asyncio.timeout(20):
-                while not gateway.publisher.configured:  # noqa: ASYNC110 - lives in another process
-                    await asyncio.sleep(0.02)
+            await until_listening(listen)
             yield Door(session, listen)
 
 

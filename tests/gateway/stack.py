@@ -154,6 +154,19 @@ async def until(condition: Any, *, limit_seconds: float = 5.0) -> None:
             await asyncio.sleep(0.005)
 
 
+async def until_listening(port: int) -> None:
+    """Wait until somebody takes connections: Envoy listens a moment after it has said that it has all."""
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except ConnectionRefusedError:
+                await asyncio.sleep(0.02)
+                continue
+            writer.close()
+            return
+
+
 @asynccontextmanager
 async def running_stack(
     directory: Path, bounds: Bounds = DEFAULT_BOUNDS, **more: Any
@@ -176,6 +189,7 @@ async def running_stack(
         await stack.start_envoy()
         await stack.start_activator()
         await until(lambda: stack.gateway.publisher.configured, limit_seconds=20)
+        await until_listening(layout.listen_port)
         try:
             yield stack
         finally:

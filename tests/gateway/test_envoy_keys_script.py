@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,7 +13,7 @@ import pytest_asyncio
 
 from tertium.render.envoy import keys, keys_script
 from tertium.render.envoy.layout import BOOTSTRAP_FILE, TYPES
-from tests.gateway.stack import free_ports, running_envoy, running_stack
+from tests.gateway.stack import free_ports, running_envoy, running_stack, until_listening
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -66,18 +65,6 @@ def a_bootstrap(port: int, script: str) -> dict[str, object]:
         "filter_chains": [{"filters": [{"name": "http", "typed_config": http}]}],
     }
     return {"static_resources": {"listeners": [listener]}}
-
-
-async def until_listening(port: int) -> None:
-    async with asyncio.timeout(10):
-        while True:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except ConnectionRefusedError:
-                await asyncio.sleep(0.02)
-                continue
-            writer.close()
-            return
 
 
 @pytest.mark.parametrize("length", [1, 31, 54, 55, 56, 63, 64, 65, 118, 119, 120, 128, 511, 512])

@@ -23,7 +23,7 @@ from typing import Final, TypeAlias
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.extensions.common.matching.v3.extension_matcher_pb2 import ExtensionWithMatcher
 
-# Imported for their descriptors: the filters below carry messages of these kinds.
+# What nothing here names is imported for its descriptors: the filters below carry messages of these kinds.
 from envoy.extensions.filters.http.adaptive_concurrency.v3 import adaptive_concurrency_pb2  # noqa: F401
 from envoy.extensions.filters.http.composite.v3 import composite_pb2  # noqa: F401
 from envoy.extensions.filters.http.lua.v3.lua_pb2 import Lua
