@@ -23,6 +23,7 @@ from typing import Any, Final
 
 import yaml
 
+from e2e.bench.fleet import say
 from e2e.bench.load import Load, put_load
 from e2e.bench.usage import forget_peak, peak_mib
 from e2e.bench.wake import parse_time
@@ -114,7 +115,13 @@ def storm(
 ) -> Outcome:
     """Have all models asked at once while they sleep, and wait until everybody has an answer."""
     (namespace,) = {sample.namespace for sample in samples}
-    until("no engine pod", lambda: not engine_pods(stack, namespace), seconds=180, every=1)
+
+    def nothing_runs() -> bool:
+        pods = engine_pods(stack, namespace)
+        assert not pods, pods
+        return True
+
+    until("no engine pod", nothing_runs, seconds=180, every=1)
     deployments = Changes(stack, namespace, "deployments", "spec.replicas")
     pods = Changes(stack, namespace, "pods", "metadata.name")
     until("a look at each Deployment", lambda: len(deployments.lines) >= len(samples), seconds=20)
@@ -292,7 +299,7 @@ def main() -> int:
                 gateway.forget_peak()
             outcome = storm(stack, samples, gateways, requests=args.requests, body_bytes=body_bytes)
             rows.append(row(outcome, gateways, body_bytes))
-            sys.stderr.write(f"{rows[-1]}\n")
+            say(str(rows[-1]))
     finally:
         delete_namespace(environment.cluster, NAMESPACE)
         if not args.keep:
