@@ -40,7 +40,7 @@ from e2e.cluster import ClusterError
 from e2e.fleet.plane import Plane
 
 CONNECTIONS: Final = 32
-PACE: Final = 50
+PACE: Final = 20
 """Requests a second at which latencies are compared: so few that the slowest subject keeps up."""
 
 WARMUP_SECONDS: Final = 0.3

@@ -21,6 +21,7 @@ from e2e.fleet.operator import free_port
 from e2e.fleet.plane import ROOT, SYSTEM, Plane, deployment
 from tertium.api.meta import ObjectKey, format_time
 from tertium.core import names
+from tertium.gateway.settings import GatewaySettings
 from tertium.render.envoy.layout import BOOTSTRAP_FILE
 
 NAME: Final = "tertium-gateway"
@@ -37,9 +38,9 @@ def our_gateway(shop: Workshop, plane: Plane) -> Subject:
     containers = _containers(plane)
     envoy = [word.replace(_DIRECTORY, str(folder)) for word in containers["envoy"]["command"]]
     assert envoy[envoy.index("--concurrency") + 1] == str(WORKERS), envoy
-    ports = {name: free_port() for name in ("LISTEN", "ADMIN", "ACTIVATOR", "REPORT")}
+    ports = {name: free_port() for name in GatewaySettings.model_fields if name.endswith("_port")}
     environment = {item["name"]: item.get("value", "gateway") for item in containers["activator"]["env"]}
-    environment |= {f"TERTIUM_{name}_PORT": str(port) for name, port in ports.items()}
+    environment |= {f"TERTIUM_{name.upper()}": str(port) for name, port in ports.items()}
     environment |= {"TERTIUM_ENVOY_DIR": str(folder), "KUBECONFIG": str(_kubeconfig(shop, plane))}
     tertium = [sys.executable, "-m", "tertium", "gateway"]
     subprocess.run(["env", *_words(environment), *tertium, "prepare"], check=True)
@@ -48,16 +49,16 @@ def our_gateway(shop: Workshop, plane: Plane) -> Subject:
         "envoy": shop.start("gateway-envoy", envoy, environment),
         "activator": shop.start("gateway-activator", [*tertium, "run"], environment),
     }
-    url = f"http://127.0.0.1:{ports['LISTEN']}"
+    url = f"http://127.0.0.1:{ports['listen_port']}"
     return shop.wait(Subject(name="Tertium's gateway", url=url, roots=roots), seconds=60)
 
 
 def access_log_of(shop: Workshop) -> list[Any]:
-    """Return the access log of the gateway that was started, for an Envoy that shall log the same."""
+    """Return the lines that the gateway which was started logs, for an Envoy that shall log the same."""
     bootstrap = json.loads((shop.folder / "gateway" / BOOTSTRAP_FILE).read_text())
-    (listener,) = bootstrap["static_resources"]["listeners"]
-    log: list[Any] = listener["filter_chains"][0]["filters"][0]["typed_config"]["access_log"]
-    return log
+    listener = bootstrap["static_resources"]["listeners"][0]
+    http = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    return [log for log in http["access_log"] if log["name"] == "stdout"]
 
 
 def _words(environment: dict[str, str]) -> list[str]:

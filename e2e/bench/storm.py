@@ -23,6 +23,7 @@ from typing import Any, Final
 
 import yaml
 
+from e2e.bench.fleet import say
 from e2e.bench.load import Load, put_load
 from e2e.bench.usage import forget_peak, peak_mib
 from e2e.bench.wake import parse_time
@@ -36,6 +37,8 @@ from tertium.api.meta import ObjectKey
 
 NAMESPACE: Final = "storm"
 BOOT_SECONDS: Final = 15
+# Longer than a gateway goes on stating a demand that has just been met.
+IDLE_SECONDS: Final = 15
 LIMIT_SECONDS: Final = 280
 SOURCE: Final = "pvc://models/smollm2-135m-instruct"
 _OWNER: Final = r"tertium\.dev/deployment"
@@ -112,7 +115,13 @@ def storm(
 ) -> Outcome:
     """Have all models asked at once while they sleep, and wait until everybody has an answer."""
     (namespace,) = {sample.namespace for sample in samples}
-    until("no engine pod", lambda: not engine_pods(stack, namespace), seconds=120, every=1)
+
+    def nothing_runs() -> bool:
+        pods = engine_pods(stack, namespace)
+        assert not pods, pods
+        return True
+
+    until("no engine pod", nothing_runs, seconds=180, every=1)
     deployments = Changes(stack, namespace, "deployments", "spec.replicas")
     pods = Changes(stack, namespace, "pods", "metadata.name")
     until("a look at each Deployment", lambda: len(deployments.lines) >= len(samples), seconds=20)
@@ -160,12 +169,13 @@ def sleeping_models(stack: Stack, namespace: str, products: Sequence[str], *, bo
     """Return a manifest for each product named: a model on one GPU of it, whose engine is the double."""
     sample = yaml.safe_load((Path(__file__).parents[1] / "samples" / "smollm2.yaml").read_text())
     engine = {"image": DOUBLE_IMAGE, "env": [{"name": "DOUBLE_BOOT_SECONDS", "value": str(boot)}]}
+    scaling = {"idleSeconds": IDLE_SECONDS}
     manifests = []
     for index, product in enumerate(products):
         metadata = {"name": f"storm-{index:02d}", "namespace": namespace}
         spec = {**sample["spec"], "engine": engine, "accelerators": [{"product": product}]}
         manifests.append(
-            yaml.safe_dump({**sample, "metadata": metadata, "spec": {**spec, "scaling": {"idleSeconds": 1}}})
+            yaml.safe_dump({**sample, "metadata": metadata, "spec": {**spec, "scaling": scaling}})
         )
     return manifests
 
@@ -289,7 +299,7 @@ def main() -> int:
                 gateway.forget_peak()
             outcome = storm(stack, samples, gateways, requests=args.requests, body_bytes=body_bytes)
             rows.append(row(outcome, gateways, body_bytes))
-            sys.stderr.write(f"{rows[-1]}\n")
+            say(str(rows[-1]))
     finally:
         delete_namespace(environment.cluster, NAMESPACE)
         if not args.keep:
