@@ -62,9 +62,15 @@ def applied(stack: Stack, name: str, namespace: str, **spec: Any) -> Iterator[Sa
     sample = stack.apply(yaml.safe_dump(manifest))
     try:
         sample.wait_condition("Planned", "True", seconds=60)
+        until("both gateways know it", lambda: known(stack, sample), seconds=30)
         yield sample
     finally:
         sample.delete()
+
+
+def known(stack: Stack, sample: Sample) -> bool:
+    """Whether each gateway pod lists the model: each question goes to either."""
+    return all(stack.caller.get(f"/v1/models/{sample.model}").status == 200 for _ in range(8))
 
 
 @contextmanager
