@@ -101,13 +101,13 @@ class Held:
     """Requests for a model that starts slowly, all sent before it answers."""
 
     def __init__(self, stack: Stack, sample: Sample, *, retry: bool = False) -> None:
+        self._stack = stack
         self._pool = ThreadPoolExecutor(HELD)
         self.broken = 0
         ask = self._ask_again if retry else stack.caller.chat
         self._futures: list[Future[Answer]] = [
             self._pool.submit(ask, sample.model, max_tokens=4) for _ in range(HELD)
         ]
-        self._stack = stack
         until("demand", lambda: (ago := sample.demand_seconds()) is not None and ago < 5, seconds=10)
 
     def _ask_again(self, model: str, **fields: Any) -> Answer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Container
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
@@ -14,7 +15,7 @@ import pytest
 from tertium.core.errors import Retryable
 from tertium.gateway.app import run_gateway
 from tertium.gateway.drain import drain_envoy, outlast_envoy
-from tertium.gateway.envoy_admin import EnvoyAdmin
+from tertium.gateway.envoy_admin import EnvoyAdmin, EnvoyEnded
 from tertium.gateway.prepare import prepare
 from tertium.gateway.settings import GatewaySettings
 from tertium.kube.cluster import LLM_DEPLOYMENT, Cluster
@@ -25,10 +26,18 @@ from tests.gateway.stack import free_ports, running_envoy, running_stack, until
 class Admin:
     """An Envoy that does as told from a given second on."""
 
-    def __init__(self, *, idle_at: float = 0, draining_at: float = 0, gone_at: float = 1000) -> None:
+    def __init__(
+        self,
+        *,
+        idle_at: float = 0,
+        draining_at: float = 0,
+        gone_at: float = 1000,
+        busy: Container[float] = (),
+    ) -> None:
         self._idle_at = idle_at
         self._draining_at = draining_at
         self._gone_at = gone_at
+        self._busy = busy
         self.drained = False
 
     async def drain(self) -> None:
@@ -39,7 +48,9 @@ class Admin:
 
     async def draining(self) -> bool:
         if _now() >= self._gone_at:
-            raise Retryable("gone")
+            raise EnvoyEnded("gone")
+        if _now() in self._busy:
+            raise Retryable("no answer in time")
         return _now() >= self._draining_at
 
 
@@ -70,13 +81,21 @@ async def test_drain_envoy(idle_at: float, left: int, ends_at: float) -> None:
         pytest.param(0, 0, 0, id="no Envoy: at once"),
         pytest.param(1, 30, 30, id="a draining Envoy is outlasted"),
         pytest.param(1, 900, 60, id="but not beyond the limit"),
-        pytest.param(900, 900, 10, id="an Envoy that is not stopping at all: only we are restarted"),
+        pytest.param(25, 50, 50, id="an Envoy that is told of the stop late is outlasted too"),
+        pytest.param(900, 900, 30, id="an Envoy that is not stopping at all: only we are restarted"),
     ],
 )
 async def test_outlast_envoy(draining_at: float, gone_at: float, ends_at: float) -> None:
     admin = Admin(draining_at=draining_at, gone_at=gone_at)
     await outlast_envoy(cast(EnvoyAdmin, admin), limit_seconds=60)
     assert round(_now()) == ends_at
+
+
+@pytest.mark.looptime
+async def test_an_envoy_too_busy_to_answer_has_not_ended() -> None:
+    admin = Admin(draining_at=1, gone_at=20, busy=(0.0, 0.25, 5.0))
+    await outlast_envoy(cast(EnvoyAdmin, admin), limit_seconds=60)
+    assert round(_now()) == 20
 
 
 async def test_a_draining_pod_leaves_its_service_and_finishes_its_stream(tmp_path: Path) -> None:

@@ -12,12 +12,10 @@ from pydantic import ValidationError
 
 from tertium.api.conditions import Reason
 from tertium.core.errors import Retryable, Terminal
-from tertium.gateway.app import run_gateway
 from tertium.gateway.drain import drain_envoy
 from tertium.gateway.envoy_admin import EnvoyAdmin
 from tertium.gateway.prepare import prepare
 from tertium.gateway.settings import GatewaySettings
-from tertium.kube.client import KubeCluster
 from tertium.logs import configure_logs
 
 _log = logging.getLogger(__name__)
@@ -60,6 +58,10 @@ def _prepare(settings: GatewaySettings) -> int:
 
 
 async def _run(settings: GatewaySettings) -> int:
+    # They take a second to load, which the hook that drains has not got: until then the pod gets requests.
+    from tertium.gateway.app import run_gateway  # noqa: PLC0415
+    from tertium.kube.client import KubeCluster  # noqa: PLC0415
+
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

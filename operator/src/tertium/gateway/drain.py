@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Final
 
 from tertium.core.errors import Retryable
-from tertium.gateway.envoy_admin import EnvoyAdmin
+from tertium.gateway.envoy_admin import EnvoyAdmin, EnvoyEnded
 
 _LOOK_SECONDS: Final = 0.25
 FORGOTTEN_SECONDS: Final = 5.0
-_NOTICE_SECONDS: Final = 10.0
+_NOTICE_SECONDS: Final = 30.0
+"""How long Envoy's container may take to tell Envoy of the stop: its hook is a program that has to start."""
 _REPORT_SECONDS: Final = 2.5
 """How long the counters stay after the last answer: the operator reads them every second."""
+
+_log = logging.getLogger(__name__)
 
 
 async def drain_envoy(
@@ -41,16 +45,18 @@ async def drain_envoy(
 async def outlast_envoy(admin: EnvoyAdmin, *, limit_seconds: float) -> None:
     """Wait until Envoy has ended: until then it may need the activator for requests that are held.
 
-    An Envoy that is not draining ten seconds after the activator was told to stop is not stopping at all:
-    only this container is being restarted, which must not take long.
+    An Envoy that is not draining half a minute after the activator was told to stop is not stopping at all:
+    only this container is being restarted, which must not take long. One that is too busy to answer has not
+    ended.
     """
     loop = asyncio.get_running_loop()
     begun = loop.time()
     while loop.time() - begun < limit_seconds:
         try:
-            draining = await admin.draining()
+            if not await admin.draining() and loop.time() - begun > _NOTICE_SECONDS:
+                return
+        except EnvoyEnded:
+            return
         except Retryable:
-            return
-        if not draining and loop.time() - begun > _NOTICE_SECONDS:
-            return
+            _log.warning("Envoy does not say whether it drains")
         await asyncio.sleep(_LOOK_SECONDS)

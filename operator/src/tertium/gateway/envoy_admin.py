@@ -18,6 +18,10 @@ _LIMIT: Final = aiohttp.ClientTimeout(total=2.0)
 _EPOCH: Final = "tertium.epoch"
 
 
+class EnvoyEnded(Retryable):
+    """Nobody listens at the port of Envoy's admin interface: the process has ended, or has yet to start."""
+
+
 class EnvoyAdmin:
     """The admin interface of the Envoy in this pod. Methods raise `Retryable` when it does not answer."""
 
@@ -62,5 +66,7 @@ class EnvoyAdmin:
                 if answer.status != 200:
                     raise Retryable(f"Envoy's admin interface answered {answer.status} to {path}")
                 return await answer.json(content_type=None) if method == "GET" else await answer.text()
+        except aiohttp.ClientConnectorError as error:
+            raise EnvoyEnded(f"Envoy's admin interface did not answer {path}: {error!r}") from error
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise Retryable(f"Envoy's admin interface did not answer {path}: {error!r}") from error
