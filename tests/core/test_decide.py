@@ -317,7 +317,7 @@ def asleep(offset: float, status: str = "False") -> LLMDeploymentStatus:
             {"expireAfterSeconds": 86_400},
             None,
             {"replicas": 1, "pods": (READY,)},
-            ("spec.expireAfterSeconds have passed since its creation", None),
+            ("spec.expireAfterSeconds have passed since its creation", 10.0),
             id="at its time it goes, even while it serves",
         ),
         pytest.param(

@@ -201,7 +201,8 @@ ROWS = [
         1,
         rules.AWAKE,
         "stay_awake",
-        id="unknown load is not silence",
+        10.0,
+        id="unknown load is not silence, and is looked at again",
     ),
     row(
         UP_TO_3,

@@ -27,6 +27,8 @@ AWAKE: Final = "requests run, or ran too short a while ago for a replica to stop
 STARTING: Final = "no replica is ready yet"
 NOBODY_WAITS: Final = "nobody waits any more for a start that has no GPU yet"
 
+LOOK_AGAIN: Final = timedelta(seconds=10)
+"""When load that is not known is asked for again."""
 UNKNOWN_START_SECONDS: Final = 60
 """How long a start is taken to last before one was seen."""
 WORTH_SECONDS: Final = {"Economy": 30, "Balanced": 120, "Interactive": 240}
@@ -163,7 +165,7 @@ def stay_awake(case: Case) -> Scale | None:
     | above min | live     | any          | any     | keep, ask when it may end                    |
     | above min | not live | on a node    | any     | keep                                         |
     | above min | not live | on no node   | any     | min: nobody waits (keep, while rolling out)  |
-    | above min | not live | ready        | unknown | keep (a restart is no silence)               |
+    | above min | not live | ready        | unknown | keep (a restart is no silence), look again   |
     | above min | not live | ready        | > 0     | keep                                         |
     | above min | not live | ready        | 0       | -                                            |
     """
@@ -178,7 +180,8 @@ def stay_awake(case: Case) -> Scale | None:
             return _keep(case, STARTING)
         return Scale(replicas=scaling.min_replicas, why=NOBODY_WAITS)
     if observed.load is None or observed.load.in_flight > 0:
-        return _keep(case, AWAKE)
+        # Whoever polls the gateway tells of a change; a report that was new there may be too old here.
+        return _keep(case, AWAKE, LOOK_AGAIN if observed.load is None else None)
     return None
 
 
