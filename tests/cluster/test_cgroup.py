@@ -1,10 +1,13 @@
 """Both versions of cgroups, on trees of plain files."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from e2e.cluster.errors import ClusterError
+from e2e.cluster.local import cgroup
 from e2e.cluster.local.cgroup import Cgroup, version
 
 
@@ -74,3 +77,19 @@ def test_a_tree_that_may_not_be_written_is_named(v1: Path) -> None:
     (v1 / "pids" / "c").touch()
     with pytest.raises(ClusterError, match="the tool needs a writable cgroup v1 tree"):
         Cgroup("c", v1).make("control")
+
+
+HEADLESS = """
+import ctypes, platform, threading, time
+threading.Thread(target=time.sleep, args=(60,)).start()
+ctypes.CDLL(None).syscall({"x86_64": 60, "aarch64": 93}[platform.machine()], 0)  # exit: this thread alone
+"""
+
+
+def test_a_process_whose_first_thread_has_ended_is_alive_until_it_is_stopped() -> None:
+    with subprocess.Popen([sys.executable, "-c", HEADLESS]) as process:
+        while "Z" not in Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2]:
+            assert process.poll() is None
+        assert cgroup.alive(process.pid)
+        cgroup.stop(process.pid)
+        assert not cgroup.alive(process.pid)

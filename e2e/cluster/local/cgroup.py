@@ -108,9 +108,13 @@ def program_of(pid: int) -> str:
 
 
 def alive(pid: int) -> bool:
-    """Say whether a process runs; one that ended and waits to be reaped does not."""
+    """Say whether a process runs; one that ended and waits to be reaped does not.
+
+    Its first thread may have ended before the others, which still hold its ports.
+    """
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state not in "ZX" or len(os.listdir(f"/proc/{pid}/task")) > 1
     except OSError:
         return False
 
