@@ -85,7 +85,7 @@ def test_kubectl_explains_a_field(stack: Stack, path: str, words: list[str]) -> 
 def test_kubectl_lists_what_one_wants_to_know(deployment: Sample, what: list[str], columns: str) -> None:
     header, row = deployment.cluster.kubectl("-n", deployment.namespace, "get", *what).splitlines()
     assert " ".join(header.split()) == columns
-    assert row.startswith(deployment.name)
+    assert row.split()[0].removeprefix("llmdeployment.tertium.dev/") == deployment.name
     assert "hf://meta-llama/Llama-3.3-70B-Instruct" in row
 
 
