@@ -11,9 +11,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
+import httpx
 import pytest
 import yaml
 
+from e2e.caller import chat_body
 from e2e.clients.installed import Installed, install
 from e2e.cluster.progress import Steps
 from e2e.stack import DOUBLE_IMAGE, Sample, Stack
@@ -188,6 +190,13 @@ def test_nobody_had_to_ask_twice(patient: Asked, slow: Sample, stack: Stack) -> 
     lines = until("the access log", lambda: requests(stack, slow, at_least=len(EVERY_WAY)), seconds=10)
     assert [line["status"] for line in lines] == [200] * len(EVERY_WAY)
     assert min(line["millis"] for line in lines) > 1000, "a client came when the model was awake"
+
+
+def test_a_held_stream_is_opened_with_signs_of_life(kept_alive: Asked, slow: Sample, stack: Stack) -> None:
+    body = {**chat_body(slow.model, "What is up?"), "stream": True}
+    url = f"{stack.caller.url}/v1/chat/completions"
+    with httpx.stream("POST", url, json=body, timeout=60, trust_env=False) as answer:
+        assert next(answer.iter_lines()).startswith(f": model={slow.model} phase=")
 
 
 @pytest.mark.parametrize(("name", "way"), STREAMS)
