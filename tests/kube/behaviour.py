@@ -39,7 +39,8 @@ def config_map(namespace: str, data: Mapping[str, str], **metadata: Any) -> Mani
 
 
 def lease(namespace: str) -> Manifest:
-    head = {"name": "thing", "namespace": namespace}
+    # An apply that owns no field leaves no trace: the API server would take the next one for the first.
+    head = {"name": "thing", "namespace": namespace, "labels": {"owned": "yes"}}
     return {"apiVersion": LEASE.api_version, "kind": "Lease", "metadata": head}
 
 
