@@ -95,8 +95,9 @@ class Changes:
 
     def _read(self) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self.lines.append(line.split())
+        with self._process.stdout as output:
+            for line in output:
+                self.lines.append(line.split())
 
 
 def starts(lines: Sequence[Sequence[str]]) -> Counter[str]:
