@@ -184,7 +184,14 @@ def largest_spec() -> dict[str, Any]:
             "idleSeconds": 604_800,
             "targets": {"timeToFirstTokenMillis": 3_600_000, "timePerOutputTokenMillis": 60_000},
         },
-        "coldStart": {"mode": "Hold", "holdSeconds": 3600, "maxPending": 100_000, "heartbeatSeconds": 60},
+        "coldStart": {
+            "mode": "Hold",
+            "holdSeconds": 3600,
+            "maxPending": 100_000,
+            "heartbeatSeconds": 60,
+            "warmUp": True,
+            "maxHoldSeconds": 3600,
+        },
         "routing": {"affinity": "Prefix", "prefixCharacters": 65_536},
         "rollout": {"strategy": "Recreate", "onFailure": "Rollback", "drainSeconds": 3600},
         "engine": {
