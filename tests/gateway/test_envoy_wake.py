@@ -12,7 +12,7 @@ import pytest
 from tertium.api.load import LoadReport
 from tertium.core import names
 from tertium.core.errors import Retryable
-from tertium.gateway.counters import PATTERN, Calls, read_counters
+from tertium.gateway.counters import Calls
 from tertium.kube.cluster import LLM_DEPLOYMENT, POD
 from tests.gateway.parts import a_condition, a_deployment, a_pod
 from tests.gateway.stack import Stack, until
@@ -146,7 +146,7 @@ async def test_the_load_report_counts_the_streams_of_each_replica(stack: Stack) 
         await stack.add_replica(key, engine)
     asked = [asyncio.create_task(stack.ask(key.name, stream=True)) for _ in range(6)]
     await until(lambda: sum(len(engine.requests) for engine in engines) == 6)
-    seen = read_counters(await stack.gateway.admin.stats(PATTERN)).requests[str(key)]
+    seen = (await stack.gateway.admin.counters()).requests[str(key)]
     running = {engine.ip: Calls(active=len(engine.requests)) for engine in engines}
     assert seen.by_address == running
     assert seen.active == 6

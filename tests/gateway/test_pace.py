@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from typing import cast
 
 import pytest
 
 from tertium.api.meta import ObjectKey
 from tertium.core.errors import Retryable
+from tertium.gateway.counters import Counters, read_counters
 from tertium.gateway.envoy_admin import EnvoyAdmin
 from tertium.gateway.pace import Pace
 
@@ -23,14 +23,16 @@ class Admin:
         self.active = active
         self.looks = 0
 
-    async def stats(self, pattern: str) -> Mapping[str, int]:
+    async def counters(self) -> Counters:
         self.looks += 1
         if self.active is None:
             raise Retryable("no answer")
         held = {"upstream_rq_active": 99, "endpoint.127.0.0.1_9109.rq_active": 90}
         replicas = {"endpoint.10.0.0.1_8000.rq_active": self.active, "endpoint.10.0.0.2_8000.rq_active": 0}
         counted = {**held, **replicas}.items()
-        return {f"cluster.team/{name}.{what}": count for name in "mn" for what, count in counted}
+        return read_counters(
+            {f"cluster.team/{name}.{what}": count for name in "mn" for what, count in counted}
+        )
 
 
 def pace_of(active: int | None) -> tuple[Admin, Pace]:

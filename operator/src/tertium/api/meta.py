@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
 Manifest: TypeAlias = Mapping[str, Any]
@@ -68,6 +68,18 @@ def parse_time(text: str) -> datetime:
     Raises ValueError when `text` is no such time.
     """
     return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(UTC)
+
+
+def created_at(manifest: Manifest) -> datetime:
+    """Return when an object was made; one that does not say is younger than all that do."""
+    text = manifest["metadata"].get("creationTimestamp")
+    return parse_time(text) if text else datetime.max.replace(tzinfo=UTC)
+
+
+def first_fault(error: ValidationError, *within: str) -> str:
+    """Return what is wrong first, as `path: why`; `within` stands before the path. No value is quoted."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(str(part) for part in (*within, *first['loc']))}: {first['msg']}"
 
 
 def format_time(moment: datetime, *, micro: bool = False) -> str:

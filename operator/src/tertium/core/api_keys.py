@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from pydantic import ValidationError
 
-from tertium.api.meta import Manifest, ObjectKey, parse_time
+from tertium.api.meta import Manifest, ObjectKey, created_at, first_fault, parse_time
 from tertium.api.v1alpha1 import Allowed, APIKeySpec
 
 _ALL_OF_ITS_NAMESPACE = (Allowed(),)
@@ -45,24 +45,21 @@ def parse_api_key(manifest: Manifest, *, home: str) -> ApiKey | str | None:
     `home`: the namespace Tertium runs in. Only its keys may name other namespaces. Fields it does not know
     are ignored, as a gateway one version behind the CRD needs it.
     """
-    metadata = manifest["metadata"]
-    if "deletionTimestamp" in metadata:
+    if "deletionTimestamp" in manifest["metadata"]:
         return None
     try:
         spec = APIKeySpec.model_validate(manifest.get("spec", {}), extra="ignore")
         expires_at = None if spec.expires_at is None else parse_time(spec.expires_at)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        return f"{'.'.join(str(part) for part in ('spec', *first['loc']))}: {first['msg']}"
+        return first_fault(error, "spec")
     except ValueError:
         return "spec.expiresAt: not a time as in 2027-06-30T00:00:00Z"
     name = ObjectKey.of(manifest)
     named = [(entry.namespace or name.namespace, entry.name) for entry in spec.allow or _ALL_OF_ITS_NAMESPACE]
     own = [entry for entry in named if name.namespace in (home, entry[0])]
-    created = metadata.get("creationTimestamp")
     return ApiKey(
         name=name,
-        created=parse_time(created) if created else datetime.max.replace(tzinfo=UTC),
+        created=created_at(manifest),
         digest=spec.key_sha256,
         allow=tuple(own),
         foreign=tuple("/".join(entry) for entry in named if entry not in own),

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 from pydantic import ValidationError
 
 from tertium.api.conditions import ConditionType
-from tertium.api.meta import Manifest, ObjectKey, parse_time
+from tertium.api.meta import Manifest, ObjectKey, created_at, first_fault
 from tertium.api.v1alpha1 import LLMDeploymentSpec
 from tertium.core import names
 from tertium.core.refusal import Refusal, current_conditions, refusal_of
@@ -102,17 +102,14 @@ def parse_model(manifest: Manifest) -> Model | str | None:
     try:
         spec = LLMDeploymentSpec.model_validate(manifest.get("spec", {}), extra="ignore")
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in ("spec", *first["loc"]))
-        return f"{where}: {first['msg']}"
+        return first_fault(error, "spec")
     key = ObjectKey.of(manifest)
-    created = manifest["metadata"].get("creationTimestamp")
     cold_start = spec.cold_start
     hold = cold_start.hold_seconds if cold_start.mode == "Hold" else 0
     recent = manifest.get("status", {}).get("coldStart", {}).get("recent", ())
     return Model(
         key=key,
-        created=parse_time(created) if created else datetime.max.replace(tzinfo=UTC),
+        created=created_at(manifest),
         uid=manifest["metadata"].get("uid", ""),
         short_name=names.model_names(key, spec.model.served_name)[0],
         hold_seconds=hold,

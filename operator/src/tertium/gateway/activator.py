@@ -15,7 +15,6 @@ from tertium.api.meta import ObjectKey
 from tertium.core.errors import Retryable
 from tertium.gateway import answers
 from tertium.gateway.answers import Answer, Asked
-from tertium.gateway.counters import PATTERN, read_counters
 from tertium.gateway.envoy_admin import EnvoyAdmin
 from tertium.gateway.exposition import exposition
 from tertium.gateway.holds import Ask, Holds
@@ -98,7 +97,7 @@ def report_app(
         try:
             # In this order: a process that came in between is never counted twice.
             epoch = await admin.epoch()
-            counters = streams.counted_once(read_counters(await admin.stats(PATTERN)))
+            counters = streams.counted_once(await admin.counters())
         except Retryable as fault:
             return web.Response(status=503, text=f"{fault}\n")
         uids = {key: model.uid for key, model in world.table.models.items()}
@@ -109,7 +108,7 @@ def report_app(
 
     async def metrics(request: web.Request) -> web.Response:
         try:
-            counters = read_counters(await admin.stats(PATTERN))
+            counters = await admin.counters()
         except Retryable as fault:
             return web.Response(status=503, text=f"{fault}\n")
         own = generate_latest(registry)

@@ -11,6 +11,7 @@ from typing import Any, Final
 import aiohttp
 
 from tertium.core.errors import Retryable
+from tertium.gateway.counters import PATTERN, Counters, read_counters
 from tertium.render.envoy.layout import STAT_PREFIX
 
 _DOWNSTREAM: Final = f"http.{STAT_PREFIX}.downstream_rq_active"
@@ -34,6 +35,10 @@ class EnvoyAdmin:
         """Return the stats whose name matches the regular expression."""
         answer = await self._call("GET", "/stats", {"format": "json", "filter": pattern})
         return {item["name"]: item["value"] for item in answer["stats"] if "value" in item}
+
+    async def counters(self) -> Counters:
+        """Return what Envoy has counted of requests and tokens."""
+        return read_counters(await self.stats(PATTERN))
 
     async def epoch(self) -> str:
         """Return the name of this life of Envoy's counters. A process that has none yet gets a random one."""

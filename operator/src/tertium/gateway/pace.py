@@ -11,7 +11,7 @@ from typing import Final
 
 from tertium.api.meta import ObjectKey
 from tertium.core.errors import Retryable
-from tertium.gateway.counters import PATTERN, Requests, read_counters
+from tertium.gateway.counters import Requests
 from tertium.gateway.envoy_admin import EnvoyAdmin
 
 LOOK_SECONDS: Final = 0.1
@@ -56,6 +56,6 @@ class Pace:
 
     async def _read(self) -> Mapping[str, Requests]:
         try:
-            return read_counters(await self._admin.stats(PATTERN)).requests
+            return (await self._admin.counters()).requests
         except Retryable:
             return {}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Final, NoReturn
 
 import aiohttp
+from yarl import URL
 
 from tertium.gateway.replicas import Incarnation, Replica
 
@@ -24,9 +25,9 @@ class Prober:
 
     async def healthy(self, replica: Replica) -> bool:
         """Whether the engine answers 200 within a second."""
-        host = f"[{replica.ip}]" if ":" in replica.ip else replica.ip
+        url = URL.build(scheme="http", host=replica.ip, port=self._port, path="/health")
         try:
-            async with self._session.get(f"http://{host}:{self._port}/health", timeout=_LIMITS) as answer:
+            async with self._session.get(url, timeout=_LIMITS) as answer:
                 return answer.status == 200
         except (aiohttp.ClientError, TimeoutError, OSError):
             return False

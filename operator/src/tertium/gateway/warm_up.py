@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 import aiohttp
+from yarl import URL
 
 from tertium.api.meta import ObjectKey
 from tertium.gateway.replicas import Engine, Replica
@@ -59,8 +60,7 @@ class WarmUp:
 
     async def _fault(self, key: ObjectKey, replica: Replica) -> str:
         """Ask for one token; return what went wrong, or nothing."""
-        host = f"[{replica.ip}]" if ":" in replica.ip else replica.ip
-        url = f"http://{host}:{self._port}/v1/completions"
+        url = URL.build(scheme="http", host=replica.ip, port=self._port, path="/v1/completions")
         body = {"model": str(key), "prompt": "Hello", "max_tokens": 1}
         try:
             async with self._session.post(url, json=body, timeout=self._limit) as answer:

@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 
 import aiohttp
 from pydantic import ValidationError
+from yarl import URL
 
 from tertium.api.load import LoadReport
 from tertium.api.meta import Manifest, ObjectKey, parse_time
@@ -40,7 +41,7 @@ def over_pod_network(http: aiohttp.ClientSession) -> Ask:
     """Ask a pod at its own address."""
 
     async def ask(pod: Manifest) -> bytes:
-        url = f"http://{_host(pod['status']['podIP'])}:{REPORT_PORT}/load"
+        url = URL.build(scheme="http", host=pod["status"]["podIP"], port=REPORT_PORT, path="/load")
         async with http.get(url, timeout=_LIMIT) as answer:
             answer.raise_for_status()
             return await answer.read()
@@ -197,7 +198,3 @@ class LoadPoller:
 def _may_have_requests(pod: Manifest) -> bool:
     status = pod.get("status") or {}
     return bool(status.get("podIP")) and status.get("phase") == "Running"
-
-
-def _host(address: str) -> str:
-    return f"[{address}]" if ":" in address else address
