@@ -13,7 +13,6 @@ import asyncio
 import json
 import os
 import re
-import socket
 import sys
 import tempfile
 import time
@@ -24,10 +23,12 @@ from typing import Any, Final, cast
 
 import aiohttp
 
+from e2e.bench.usage import rss_mib
 from tertium.api.meta import Manifest, ObjectKey
 from tertium.gateway.app import run_gateway
 from tertium.gateway.settings import GatewaySettings
 from tertium.kube.cluster import LLM_DEPLOYMENT, Cluster, Kind, WatchEvent
+from tests.gateway.stack import free_ports
 
 KIB: Final = 1024
 PORTS: Final = ("LISTEN", "ADMIN", "ACTIVATOR", "RESUME", "REPORT")
@@ -70,7 +71,7 @@ class Asleep:
 async def measure(held: int, size: int, *, stream: bool) -> dict[str, float]:
     """Hold so many requests with bodies of `size` bytes; return MiB and seconds."""
     with tempfile.TemporaryDirectory() as directory:
-        ports = dict(zip(PORTS, _free_ports(len(PORTS)), strict=True))
+        ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
         environment = {
             **os.environ,
             "TERTIUM_ENVOY_DIR": directory,
@@ -95,7 +96,7 @@ async def measure(held: int, size: int, *, stream: bool) -> dict[str, float]:
             )
             report = f"http://127.0.0.1:{ports['REPORT']}"
             await _until(session, f"{report}/readyz", "^ok")
-            before = [_rss(pid) for pid in pids]
+            before = [rss_mib([pid]) for pid in pids]
             fields = {"model": "m", **({"stream": True} if stream else {})}
             body = json.dumps({**fields, "pad": "x" * (size - len(json.dumps(fields)) - 10)}).encode()
             begun = time.monotonic()
@@ -106,7 +107,7 @@ async def measure(held: int, size: int, *, stream: bool) -> dict[str, float]:
             if stream:
                 await _until(session, f"{report}/metrics", r"(?m)^tertium_streams_opened_early_total [1-9]")
             await asyncio.sleep(3)
-            after = [_rss(pid) for pid in pids]
+            after = [rss_mib([pid]) for pid in pids]
             for caller in callers:
                 caller.cancel()
             await asyncio.gather(*callers, return_exceptions=True)
@@ -149,22 +150,6 @@ async def _running(command: Sequence[str], environment: Mapping[str, str]) -> As
     finally:
         process.kill()
         await process.wait()
-
-
-def _rss(pid: int) -> float:
-    """Resident memory in MiB."""
-    text = Path(f"/proc/{pid}/status").read_text()
-    found = re.search(r"VmRSS:\s+(\d+) kB", text)
-    assert found
-    return int(found[1]) / KIB
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 def _table(found: Mapping[str, Mapping[str, float]]) -> str:

@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import hashlib
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -24,6 +23,8 @@ from typing import Any, Final
 
 import aiohttp
 
+from e2e.bench.report import report
+from e2e.bench.usage import cpu_seconds, process_of, rss_mib
 from tertium.api.meta import ObjectKey
 from tertium.kube.cluster import API_KEY
 from tests.gateway.stack import Stack, running_stack, until
@@ -50,10 +51,10 @@ async def measure(requests: int) -> dict[str, float]:
             running_stack(Path(locked), api_keys=True) as stack,
         ):
             sides = [
-                Side(without, _envoy_of(open_to_all), await _awake(without)),
-                Side(stack, _envoy_of(locked), await _awake(stack)),
+                Side(without, process_of("envoy", open_to_all), await _awake(without)),
+                Side(stack, process_of("envoy", locked), await _awake(stack)),
             ]
-            figures = {"Envoy RSS MiB, no keys": _memory(sides[0].envoy)}
+            figures = {"Envoy RSS MiB, no keys": rss_mib([sides[0].envoy])}
             await _put(stack, [a_key("one", _SECRET)])
             figures |= await _compare(sides, requests, "a key")
             await _put(stack, [a_key("one", _SECRET, **_LIMITS)])
@@ -64,7 +65,7 @@ async def measure(requests: int) -> dict[str, float]:
                 times = [await _deletion(stack) for _ in range(_DELETIONS)]
                 figures[f"deleted to refused ms, {count} keys, p50"] = statistics.median(times) * 1e3
                 figures[f"deleted to refused ms, {count} keys, most"] = max(times) * 1e3
-                figures[f"Envoy RSS MiB, {count} keys"] = _memory(sides[1].envoy)
+                figures[f"Envoy RSS MiB, {count} keys"] = rss_mib([sides[1].envoy])
     return figures
 
 
@@ -101,9 +102,9 @@ async def _put(stack: Stack, keys: Sequence[dict[str, Any]]) -> None:
 
 
 async def _cpu(side: Side, requests: int) -> float:
-    begun = _ticks(side.envoy)
+    begun = cpu_seconds([side.envoy])
     await _ask(side.stack, side.model, requests)
-    return (_ticks(side.envoy) - begun) / os.sysconf("SC_CLK_TCK") / requests * 1e6
+    return (cpu_seconds([side.envoy]) - begun) / requests * 1e6
 
 
 async def _ask(stack: Stack, model: ObjectKey, requests: int) -> None:
@@ -133,28 +134,6 @@ async def _deletion(stack: Stack) -> float:
     return time.perf_counter() - begun
 
 
-def _envoy_of(directory: str) -> int:
-    """The process whose command line names this directory."""
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = path.read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if any(directory.encode() in word for word in words) and words[0].endswith(b"envoy"):
-            return int(path.parent.name)
-    raise RuntimeError(f"no Envoy runs on {directory}")
-
-
-def _ticks(process: int) -> int:
-    fields = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
-    return int(fields[11]) + int(fields[12])
-
-
-def _memory(process: int) -> float:
-    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
 def main(arguments: Sequence[str]) -> int:
     """Measure; print JSON, then Markdown."""
     parser = argparse.ArgumentParser(
@@ -164,13 +143,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args(arguments)
     figures = asyncio.run(measure(options.requests))
-    text = json.dumps(figures, indent=1, ensure_ascii=False)
-    if options.json is not None:
-        options.json.write_text(text)
-    print(text)
-    print("\n| figure | value |\n| --- | --- |")
-    for name, value in figures.items():
-        print(f"| {name} | {value:.1f} |")
+    report(figures, options.json)
     return 0
 
 

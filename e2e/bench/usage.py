@@ -11,6 +11,21 @@ from typing import Final
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
+def process_of(program: str, word: str) -> int:
+    """Return the process of a program whose command line has this word in it.
+
+    Raises RuntimeError when there is none.
+    """
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_text().split("\0")
+        except OSError:
+            continue
+        if words[0].endswith(program) and any(word in part for part in words):
+            return int(path.parent.name)
+    raise RuntimeError(f"no {program} runs with {word}")
+
+
 def family(pid: int) -> list[int]:
     """Return a process and all that descend from it."""
     children: defaultdict[int, list[int]] = defaultdict(list)

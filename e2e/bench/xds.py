@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import statistics
 import sys
@@ -21,6 +20,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from e2e.bench.report import report
+from e2e.bench.usage import cpu_seconds, process_of, rss_mib
 from tertium.api.meta import ObjectKey
 from tertium.kube.cluster import LLM_DEPLOYMENT, POD
 from tests.gateway.parts import Engine, a_deployment, a_pod
@@ -38,7 +39,7 @@ async def measure(models: int, awake: int) -> dict[str, Any]:
         async with running_stack(Path(directory)) as stack:
             for _ in range(_ENGINES):
                 await stack.start_engine()
-            envoy = _envoy_of(directory)
+            envoy = process_of("envoy", directory)
             keys = [ObjectKey("team", f"model-{number}") for number in range(models)]
             figures |= _costs(envoy, "idle")
             figures["all routable"] = await _all_added(stack, keys)
@@ -133,27 +134,12 @@ def _spread(name: str, seconds: Sequence[float]) -> dict[str, float]:
     }
 
 
-def _envoy_of(directory: str) -> int:
-    """The process whose command line names this directory."""
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = path.read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if any(directory.encode() in word for word in words) and words[0].endswith(b"envoy"):
-            return int(path.parent.name)
-    raise RuntimeError(f"no Envoy runs on {directory}")
-
-
 def _costs(envoy: int, when: str) -> dict[str, float]:
     """CPU seconds used so far and memory in MiB, of Envoy and of this process (activator and stand-ins)."""
-    ticks = os.sysconf("SC_CLK_TCK")
     figures: dict[str, float] = {}
     for who, pid in (("Envoy", envoy), ("activator and driver", os.getpid())):
-        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        figures[f"{who}, CPU s, {when}"] = (int(fields[11]) + int(fields[12])) / ticks
-        figures[f"{who}, RSS MiB, {when}"] = pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+        figures[f"{who}, CPU s, {when}"] = cpu_seconds([pid])
+        figures[f"{who}, RSS MiB, {when}"] = rss_mib([pid])
     return figures
 
 
@@ -167,13 +153,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args(arguments)
     figures = asyncio.run(measure(options.models, options.awake))
-    text = json.dumps(figures, indent=1)
-    if options.json is not None:
-        options.json.write_text(text)
-    print(text)
-    print("\n| figure | value |\n| --- | --- |")
-    for name, value in figures.items():
-        print(f"| {name} | {value:.1f} |")
+    report(figures, options.json)
     return 0
 
 
