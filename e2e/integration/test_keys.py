@@ -19,10 +19,8 @@ import yaml
 from e2e.fleet.plane import SYSTEM, Plane
 from e2e.waiting import until
 from tertium.gateway.app import Gateway
-from tertium.gateway.prepare import prepare
 from tertium.kube.client import KubeCluster
-from tertium.render.envoy.layout import Layout
-from tests.gateway.stack import free_ports, running_envoy, until_listening
+from tests.gateway.stack import a_layout, free_ports, running_envoy, until_listening
 
 pytestmark = pytest.mark.e2e
 
@@ -70,16 +68,8 @@ class Door:
 @asynccontextmanager
 async def running_gateway(directory: Path) -> AsyncIterator[Door]:
     """One gateway pod whose callers need a key."""
-    listen, admin, activator, report, engine = free_ports(5)
-    layout = Layout(
-        directory=str(directory),
-        listen_port=listen,
-        admin_port=admin,
-        activator_port=activator,
-        engine_port=engine,
-        api_keys=True,
-    )
-    prepare(layout, "test")
+    layout = a_layout(directory, api_keys=True)
+    (report,) = free_ports(1)
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
     async with (
         aiohttp.ClientSession(connector=connector) as session,
@@ -88,8 +78,8 @@ async def running_gateway(directory: Path) -> AsyncIterator[Door]:
     ):
         gateway = Gateway(layout=layout, cluster=cluster, session=session, holder="test", home=SYSTEM)
         async with gateway.serving(report_host="127.0.0.1", report_port=report):
-            await until_listening(listen)
-            yield Door(session, listen)
+            await until_listening(layout.listen_port)
+            yield Door(session, layout.listen_port)
 
 
 async def test_a_key_works_when_it_is_applied_and_not_when_it_is_deleted(

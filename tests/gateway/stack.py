@@ -172,17 +172,8 @@ async def running_stack(
     directory: Path, bounds: Bounds = DEFAULT_BOUNDS, **more: Any
 ) -> AsyncIterator[Stack]:
     """Start everything, wait until it is ready, stop everything."""
-    listen, admin, activator, report, engine, resume = free_ports(6)
-    layout = Layout(
-        directory=str(directory),
-        listen_port=listen,
-        admin_port=admin,
-        activator_port=activator,
-        engine_port=engine,
-        resume_port=resume,
-        **more,
-    )
-    prepare(layout, "test")
+    layout = a_layout(directory, **more)
+    (report,) = free_ports(1)
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
     async with aiohttp.ClientSession(connector=connector) as session:
         stack = Stack(layout, session, report, bounds)
@@ -228,6 +219,22 @@ async def running_envoy(directory: Path) -> AsyncIterator[None]:
 def an_address() -> str:
     """A loopback address that nobody had before."""
     return next(_addresses)
+
+
+def a_layout(directory: Path, **more: Any) -> Layout:
+    """Ports and files of a gateway pod of its own, ready for Envoy to start."""
+    listen, admin, activator, engine, resume = free_ports(5)
+    layout = Layout(
+        directory=str(directory),
+        listen_port=listen,
+        admin_port=admin,
+        activator_port=activator,
+        engine_port=engine,
+        resume_port=resume,
+        **more,
+    )
+    prepare(layout, "test")
+    return layout
 
 
 def free_ports(count: int) -> list[int]:

@@ -30,8 +30,8 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    targets: dict[str, tuple[str, str, int, str]]
-    addresses: list[tuple[str, str, list[str]]]
+    targets: dict[str, Target]
+    addresses: list[tuple[ObjectKey, tuple[str, ...]]]
 
 
 _STORED: Final = TypeAdapter(_Stored)
@@ -39,13 +39,7 @@ _STORED: Final = TypeAdapter(_Stored)
 
 def store(told: Told, path: Path) -> None:
     """Write it, whole or not at all. A failure is logged: nothing but a rare emergency depends on it."""
-    stored = _Stored(
-        {
-            name: (to.key.namespace, to.key.name, to.prefix_characters, to.uid)
-            for name, to in told.targets.items()
-        },
-        [(key.namespace, key.name, list(listed)) for key, listed in told.addresses.items()],
-    )
+    stored = _Stored(dict(told.targets), list(told.addresses.items()))
     temporary = path.with_name(f".{path.name}.new")
     try:
         temporary.write_bytes(_STORED.dump_json(stored))
@@ -63,10 +57,4 @@ def load(path: Path) -> Told | None:
     except (OSError, ValidationError) as error:
         _log.warning("what Envoy was told cannot be read", extra={"file": str(path), "why": str(error)})
         return None
-    return Told(
-        targets={
-            name: Target(ObjectKey(namespace, of), characters, uid)
-            for name, (namespace, of, characters, uid) in stored.targets.items()
-        },
-        addresses={ObjectKey(namespace, of): tuple(listed) for namespace, of, listed in stored.addresses},
-    )
+    return Told(targets=stored.targets, addresses=dict(stored.addresses))

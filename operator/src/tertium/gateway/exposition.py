@@ -31,8 +31,7 @@ class _Usage(Collector):
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         for index, field in enumerate(Tokens._fields):
-            name, text = _FAMILIES[field]
-            family = CounterMetricFamily(name, text, labels=["namespace", "deployment", "key"])
+            family = CounterMetricFamily(*_FAMILIES[field], labels=["namespace", "deployment", "key"])
             for (deployment, key), tokens in self._summed():
                 namespace, _, name = deployment.partition("/")
                 family.add_metric([namespace, name, key], tokens[index])
