@@ -127,9 +127,11 @@ class FakeCluster:
     async def delete(self, kind: Kind, key: ObjectKey, *, uid: str, version: str = "") -> None:
         self._record("delete", kind, key)
         known = self.objects.get((kind.kind, key))
-        metadata = known["metadata"] if known else {}
-        if metadata.get("uid") == uid and version in ("", metadata.get("resourceVersion")):
-            self.remove(kind, key)
+        if known is None:
+            return
+        if uid != known["metadata"]["uid"] or version not in ("", known["metadata"]["resourceVersion"]):
+            raise Retryable(f"delete {kind.kind} {key}: the API server answered 409: it is another one now")
+        self.remove(kind, key)
 
     async def pod_log(
         self, key: ObjectKey, container: str, *, tail_lines: int | None, previous: bool = False

@@ -212,10 +212,12 @@ async def label_and_generation(cluster: Cluster, namespace: str) -> None:
 async def deletions(cluster: Cluster, namespace: str) -> None:
     key = ObjectKey(namespace, "thing")
     made = await cluster.apply(CONFIG_MAP, config_map(namespace, {}))
-    await cluster.delete(CONFIG_MAP, key, uid=OTHER_UID)
+    with pytest.raises(Retryable, match="409"):
+        await cluster.delete(CONFIG_MAP, key, uid=OTHER_UID)
     assert await cluster.get(CONFIG_MAP, key) is not None
     later = await cluster.apply(CONFIG_MAP, config_map(namespace, {"a": "1"}))
-    await cluster.delete(CONFIG_MAP, key, uid=uid(made), version=version(made))
+    with pytest.raises(Retryable, match="409"):
+        await cluster.delete(CONFIG_MAP, key, uid=uid(made), version=version(made))
     assert await cluster.get(CONFIG_MAP, key) is not None
     await cluster.delete(CONFIG_MAP, key, uid=uid(made), version=version(later))
     assert await cluster.get(CONFIG_MAP, key) is None

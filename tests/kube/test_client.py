@@ -279,7 +279,11 @@ async def test_what_is_not_there_is_a_result(api: tuple[ApiServer, KubeCluster])
 async def test_a_delete_means_one_uid_and_its_dependents(api: tuple[ApiServer, KubeCluster]) -> None:
     server, cluster = api
     server.says(409, {"message": "the UID in the precondition does not match"})
-    await cluster.delete(JOB, KEY, uid="1")
+    with pytest.raises(Retryable) as fault:
+        await cluster.delete(JOB, KEY, uid="1")
+    assert str(fault.value) == (
+        "delete Job team-a/qwen: the API server answered 409: the UID in the precondition does not match"
+    )
     assert server.requests[0][3] == {"preconditions": {"uid": "1"}, "propagationPolicy": "Background"}
 
 

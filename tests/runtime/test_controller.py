@@ -409,8 +409,10 @@ async def test_a_preview_that_was_prolonged_a_moment_ago_is_not_deleted() -> Non
     world.clock.advance(601)
     await relist(world.cluster, world.store)
     world.edit({"expireAfterSeconds": 7200})
-    await world.controller.reconcile(KEY)
+    with pytest.raises(Retryable, match="delete LLMDeployment team-a/qwen: the API server answered 409"):
+        await world.controller.reconcile(KEY)
     assert (LLM_DEPLOYMENT.kind, KEY) in world.cluster.objects
+    assert events(world) == []
 
 
 async def test_of_two_that_claim_a_name_the_younger_is_told() -> None:

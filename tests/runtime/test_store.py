@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tertium.api.meta import ObjectKey
 from tertium.core import names
 from tertium.core.demand import claim_key, claim_text
+from tertium.core.errors import Retryable
 from tertium.kube.cluster import POD
 from tertium.runtime.relist import relist
 from tertium.runtime.store import Store
@@ -85,12 +88,33 @@ async def test_a_list_drops_what_is_gone_and_keeps_what_is_younger() -> None:
 async def test_a_list_names_whom_the_watch_has_missed_something_of() -> None:
     cluster, store = FakeCluster(), Store()
     cluster.put(a_manifest())
-    assert await relist(cluster, store) == (KEY,)
-    assert await relist(cluster, store) == ()
+    assert await missed(cluster, store) == [KEY]
+    assert await missed(cluster, store) == []
     cluster.put(a_pod_manifest("missed"))
-    assert await relist(cluster, store) == (KEY,)
+    assert await missed(cluster, store) == [KEY]
     cluster.remove(POD, ObjectKey("team-a", "missed"))
-    assert await relist(cluster, store) == (KEY,)
+    assert await missed(cluster, store) == [KEY]
+
+
+@pytest.mark.looptime
+async def test_a_list_that_fails_is_read_again_and_what_came_before_it_is_told_of() -> None:
+    cluster, store, tries = FakeCluster(), Store(), 0
+    cluster.put(a_manifest())
+
+    def twice(verb: str, kind: str, name: str) -> None:
+        nonlocal tries
+        if (verb, kind) == ("list", "Pod") and (tries := tries + 1) < 3:
+            raise Retryable("list pods: timed out")
+
+    cluster.fail = twice
+    assert await missed(cluster, store) == [KEY]
+    assert tries == 3
+
+
+async def missed(cluster: FakeCluster, store: Store) -> list[ObjectKey]:
+    found: list[ObjectKey] = []
+    await relist(cluster, store, found.append)
+    return found
 
 
 def a_deployment(name: str, replicas: int, *, key: ObjectKey = KEY) -> dict[str, Any]:

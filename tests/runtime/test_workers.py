@@ -119,7 +119,20 @@ async def test_it_reads_everything_before_it_decides_and_waits_until_it_can(
     world.cluster.fail = lambda verb, kind, name: None
     await preparing
     assert world.store.owners.keys() == {KEY}
-    assert "the first lists could not be read" in caplog.text
+    assert "a list could not be read" in caplog.text
+
+
+async def test_a_list_that_could_not_be_read_is_read_soon_after() -> None:
+    world = World()
+    await world.settle_inspected()
+    async with Running(world):
+        world.cluster.fail = failing_on("list", "Lease")
+        await asyncio.sleep(45)
+        # The watch has not told of it.
+        world.cluster.remove(LEASE, ObjectKey(KEY.namespace, "qwen-demand"))
+        world.cluster.fail = lambda verb, kind, name: None
+        await asyncio.sleep(60)
+        assert world.lease()["metadata"]["name"] == "qwen-demand"
 
 
 async def test_what_can_never_be_made_as_wanted_is_no_hot_loop(monkeypatch: pytest.MonkeyPatch) -> None:

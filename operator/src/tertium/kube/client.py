@@ -134,14 +134,14 @@ class KubeCluster:
     async def delete(self, kind: Kind, key: ObjectKey, *, uid: str, version: str = "") -> None:
         """Delete the object if it still has this uid, and this resource version where one is given.
 
-        An absent or changed one is no error. Dependents go too.
+        An absent one is no error. Dependents go too. Raises `Retryable` when it is another one now, or a
+        newer version.
         """
         preconditions = {"uid": uid, **({"resourceVersion": version} if version else {})}
         options = {"preconditions": preconditions, "propagationPolicy": "Background"}
         path = path_of(kind, key.namespace, key.name)
         answer = await self._connection.call("DELETE", path, body=options)
-        # 409 is the uid of a successor, or a newer version: the object asked about is gone.
-        if answer.status not in (404, 409):
+        if answer.status != 404:
             parse_object(answer, f"delete {kind.kind} {key}")
 
     async def pod_log(

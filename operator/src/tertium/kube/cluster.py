@@ -102,7 +102,8 @@ class Cluster(Protocol):
     async def delete(self, kind: Kind, key: ObjectKey, *, uid: str, version: str = "") -> None:
         """Delete the object if it still has this uid, and this resource version where one is given.
 
-        An absent or changed one is no error. Dependents go too.
+        An absent one is no error. Dependents go too. Raises `Retryable` when it is another one now, or a
+        newer version: whether that is to go is another decision.
         """
         ...
 

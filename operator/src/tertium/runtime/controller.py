@@ -43,7 +43,6 @@ FIRST_RELIST_SECONDS: Final = 30.0
 RELIST_SECONDS: Final = 600.0
 RESYNC_SPREAD_SECONDS: Final = 300.0
 """Over how long the deployments of one resync are spread."""
-LIST_RETRY_SECONDS: Final = 2.0
 BUG_WAIT_SECONDS: Final = 60.0
 
 _log = logging.getLogger(__name__)
@@ -89,14 +88,7 @@ class Controller:
 
     async def prepare(self) -> None:
         """Fill the store, or bring it up to date: a leader decides about nothing it has not seen."""
-        while True:
-            try:
-                await relist(self._cluster, self._store)
-            except TertiumError as fault:
-                _log.warning("the first lists could not be read", extra={"why": str(fault)})
-                await asyncio.sleep(LIST_RETRY_SECONDS)
-            else:
-                return
+        await relist(self._cluster, self._store)
 
     async def run(self) -> None:
         """Look at everything once, then work until cancelled. `prepare` comes before."""
@@ -247,20 +239,12 @@ class Controller:
     async def _relist_for_ever(self) -> None:
         # What was deleted between our first lists and those of the watches, only the next list tells.
         await asyncio.sleep(FIRST_RELIST_SECONDS * random.uniform(0.8, 1.2))
-        await self._relist()
+        await relist(self._cluster, self._store, self._queue.add)
         while True:
             await asyncio.sleep(RELIST_SECONDS * random.uniform(0.8, 1.2))
-            await self._relist()
+            await relist(self._cluster, self._store, self._queue.add)
             for key in self._store.owners:
                 self._queue.add_after(key, random.uniform(0.0, RESYNC_SPREAD_SECONDS), Lane.RESYNC)
-
-    async def _relist(self) -> None:
-        """Read everything again and look at what the watches had missed."""
-        try:
-            for key in await relist(self._cluster, self._store):
-                self._queue.add(key)
-        except TertiumError as fault:
-            _log.warning("lists could not be read; the watch goes on", extra={"why": str(fault)})
 
 
 def _log_outcome(key: ObjectKey, outcome: Outcome, begun: datetime, seconds: float) -> None:

@@ -8,11 +8,14 @@ lists the executor still asks for an object it has never seen before it makes on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from tertium.api.meta import ObjectKey
 from tertium.core import names
+from tertium.core.errors import TertiumError
 from tertium.kube.cluster import (
     CONFIG_MAP,
     DEPLOYMENT,
@@ -29,29 +32,48 @@ from tertium.runtime.store import Store
 
 CHILD_KINDS: Final = (DEPLOYMENT, SERVICE, LEASE, CONFIG_MAP, JOB, POD)
 WATCHED_KINDS: Final = (LLM_DEPLOYMENT, *CHILD_KINDS, NODE)
+FIRST_RETRY_SECONDS: Final = 1.0
+LONGEST_RETRY_SECONDS: Final = 60.0
+
+_log = logging.getLogger(__name__)
 
 
-async def relist(cluster: Cluster, store: Store) -> Sequence[ObjectKey]:
-    """Bring the store in line with the cluster; return the deployments whose watches had missed something.
+async def relist(
+    cluster: Cluster, store: Store, missed: Callable[[ObjectKey], None] = lambda _: None
+) -> None:
+    """Bring the store in line with the cluster, however often a list must be tried.
 
-    Raises `Retryable` or `Terminal` as `Cluster.pages` does.
+    Calls `missed` with deployments of which the watches had not told all, and that at once: what is in the
+    store before a list fails is news to no later one.
     """
-    missed: dict[ObjectKey, None] = {}
     for kind in WATCHED_KINDS:
-        missed.update(dict.fromkeys(await _relist_kind(cluster, store, kind)))
-    return tuple(missed)
+        wait = FIRST_RETRY_SECONDS
+        while True:
+            try:
+                await _relist_kind(cluster, store, kind, missed)
+            except TertiumError as fault:
+                _log.warning("a list could not be read", extra={"why": str(fault), "requeue": wait})
+            else:
+                break
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, LONGEST_RETRY_SECONDS)
 
 
-async def _relist_kind(cluster: Cluster, store: Store, kind: Kind) -> Sequence[ObjectKey]:
+async def _relist_kind(
+    cluster: Cluster, store: Store, kind: Kind, missed: Callable[[ObjectKey], None]
+) -> None:
     # Only what was known before the list can be missing from it: a newer object is not gone, but young.
     gone = dict(store.known(kind.kind))
     labels = names.MANAGED_SELECTOR if kind in CHILD_KINDS else ""
-    missed: list[ObjectKey] = []
     # Page by page: the store keeps little of an object, and a list of thousands is large.
     async for page in cluster.pages(kind, labels=labels):
         for manifest in page:
             gone.pop(manifest["metadata"]["uid"], None)
-            missed += store.put(manifest)
+            _call(missed, store.put(manifest))
     for manifest in gone.values():
-        missed += store.drop(manifest)
-    return missed
+        _call(missed, store.drop(manifest))
+
+
+def _call(missed: Callable[[ObjectKey], None], keys: Iterable[ObjectKey]) -> None:
+    for key in keys:
+        missed(key)
