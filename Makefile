@@ -43,7 +43,7 @@ gate: setup ## The fast part: ruff, mypy, import-linter, unit tests, drift check
 	@ruff format --check $(PACKAGES)
 	@mypy operator/src e2e tests
 	@lint-imports --config pyproject.toml
-	@python -m pytest tests
+	@python -m pytest tests --numprocesses 4  # more than processors: many tests wait for a real Envoy
 
 .PHONY: e2e
 e2e: setup ## End-to-end tests on a real cluster with real vLLM
