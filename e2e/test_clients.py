@@ -13,12 +13,12 @@ from typing import Any, Final
 
 import httpx
 import pytest
-import yaml
 
 from e2e.caller import chat_body
 from e2e.clients.installed import Installed, install
 from e2e.cluster.progress import Steps
-from e2e.stack import DOUBLE_IMAGE, Sample, Stack
+from e2e.doubles import deployment, double
+from e2e.stack import Sample, Stack
 from e2e.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -81,27 +81,17 @@ def callers(stack: Stack) -> Iterator[Callers]:
 
 def deploy(stack: Stack, namespace: str, name: str, *, boot_seconds: int = 0) -> Sample:
     """A model that falls asleep soon."""
-    return stack.apply(
-        yaml.safe_dump(
-            {
-                "apiVersion": "tertium.dev/v1alpha1",
-                "kind": "LLMDeployment",
-                "metadata": {"name": name, "namespace": namespace},
-                "spec": {
-                    "model": {"source": "pvc://models/smollm2-135m-instruct"},
-                    "capacity": {"contextTokens": 512, "concurrentSequences": 32},
-                    "scaling": {"idleSeconds": 2},
-                    "engine": double(boot_seconds),
-                },
-            }
-        )
-    )
+    more = {
+        "capacity": {"contextTokens": 512, "concurrentSequences": 32},
+        "scaling": {"idleSeconds": 2},
+        "engine": talking(boot_seconds),
+    }
+    return stack.apply(deployment(name, namespace, **more))
 
 
-def double(boot_seconds: int) -> dict[str, Any]:
+def talking(boot_seconds: int) -> dict[str, Any]:
     """An engine double that says one sentence."""
-    variables = {"DOUBLE_BOOT_SECONDS": boot_seconds, "DOUBLE_MAX_TOKENS": len(ANSWER.split())}
-    return {"image": DOUBLE_IMAGE, "env": [{"name": n, "value": str(v)} for n, v in variables.items()]}
+    return double(DOUBLE_BOOT_SECONDS=boot_seconds, DOUBLE_MAX_TOKENS=len(ANSWER.split()))
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +144,7 @@ def kept_alive(patient: Asked, slow: Sample, callers: Callers) -> Asked:
     for future in patient.values():
         future.exception()
     asleep(slow)
-    patch = json.dumps({"spec": {"engine": double(SHORTER_BOOT_SECONDS)}})
+    patch = json.dumps({"spec": {"engine": talking(SHORTER_BOOT_SECONDS)}})
     slow.cluster.kubectl("-n", slow.namespace, "patch", "llmd", slow.name, "--type=merge", "-p", patch)
     slow.wait_condition("Ready", "True", seconds=30)
     assert slow.get()["status"]["coldStart"]["etaSeconds"] >= SLOW_BOOT_SECONDS

@@ -14,12 +14,12 @@ import yaml
 
 from e2e.caller import Answer
 from e2e.cluster import Cluster, backends
+from e2e.doubles import applied, double
 from e2e.stack import DOUBLE_IMAGE, ENGINE_IMAGE, Sample, Stack
 from e2e.waiting import until
 
 pytestmark = pytest.mark.e2e
 
-SOURCE: Final = "pvc://models/smollm2-135m-instruct"
 TOO_LONG: Final = (
     "ValueError: To serve at least one request with the model's max seq len (512), (16.00 GiB KV cache "
     "is needed, which is larger than the available KV cache memory (2.52 GiB). Based on the available "
@@ -27,39 +27,12 @@ TOO_LONG: Final = (
 )
 
 
-def manifest(name: str, namespace: str, **spec: Any) -> str:
-    """A small model on the engine double; `spec` replaces whole fields."""
-    fields: dict[str, Any] = {
-        "model": {"source": SOURCE},
-        "capacity": {"contextTokens": 512, "concurrentSequences": 4},
-        "engine": {"image": DOUBLE_IMAGE},
-        "coldStart": {"holdSeconds": 120},
-        "placementSeconds": 3,
-    }
-    return yaml.safe_dump(
-        {
-            "apiVersion": "tertium.dev/v1alpha1",
-            "kind": "LLMDeployment",
-            "metadata": {"name": name, "namespace": namespace},
-            "spec": {**fields, **spec},
-        }
-    )
-
-
-def double(*, fault: str = "", **engine: Any) -> dict[str, Any]:
-    """The engine double, with a fault where one is named."""
-    environment = [{"name": "DOUBLE_FAULT", "value": fault}] if fault else []
-    return {"image": DOUBLE_IMAGE, "env": environment, **engine}
-
-
 @contextmanager
-def applied(stack: Stack, text: str) -> Iterator[Sample]:
-    """An LLMDeployment for the length of a test."""
-    sample = stack.apply(text)
-    try:
+def asked_for(stack: Stack, name: str, namespace: str, **spec: Any) -> Iterator[Sample]:
+    """A small model whose callers are not patient, for the length of a test."""
+    more = {"coldStart": {"holdSeconds": 120}, "placementSeconds": 3, **spec}
+    with applied(stack, name, namespace, **more) as sample:
         yield sample
-    finally:
-        sample.delete()
 
 
 def told(stack: Stack, sample: Sample) -> Answer:
@@ -102,14 +75,14 @@ def events(sample: Sample) -> list[tuple[str, str, str]]:
         ),
         pytest.param(
             "too-long",
-            {"engine": double(fault=f"crash_on_boot={TOO_LONG}")},
+            {"engine": double(DOUBLE_FAULT=f"crash_on_boot={TOO_LONG}")},
             "The engine ended with exit code 1: One sequence of 512 tokens needs 16.00 GiB of KV cache, and "
             "2.52 GiB are left; it holds 80 tokens: lower spec.capacity.contextTokens",
             id="an engine that has not enough memory, with its numbers",
         ),
         pytest.param(
             "hanging",
-            {"engine": double(fault="hang_on_boot", startSeconds=10)},
+            {"engine": {**double(DOUBLE_FAULT="hang_on_boot"), "startSeconds": 10}},
             "The engine did not answer /health within the 10 s of spec.engine.startSeconds",
             id="an engine that does not answer in time",
         ),
@@ -142,7 +115,7 @@ def events(sample: Sample) -> list[tuple[str, str, str]]:
 def test_a_start_that_fails_is_told_to_everybody(
     stack: Stack, namespace: str, name: str, spec: dict[str, Any], words: str
 ) -> None:
-    with applied(stack, manifest(name, namespace, **spec)) as sample:
+    with asked_for(stack, name, namespace, **spec) as sample:
         answer = told(stack, sample)
         assert answer.seconds < 60
         assert f"cannot be started (StartFailed): {words}" in answer.error["message"] or words in str(
@@ -165,7 +138,7 @@ def test_a_quota_is_told_to_everybody(stack: Stack, namespace: str) -> None:
     cluster = stack.cluster
     cluster.kubectl("-n", namespace, "create", "quota", "gpus", "--hard=requests.nvidia.com/gpu=0")
     try:
-        with applied(stack, manifest("over-quota", namespace)) as sample:
+        with asked_for(stack, "over-quota", namespace) as sample:
             answer = told(stack, sample)
             assert "The API server refuses the engine's pod: forbidden: exceeded quota: gpus" in str(
                 answer.error
@@ -177,7 +150,7 @@ def test_a_quota_is_told_to_everybody(stack: Stack, namespace: str) -> None:
 
 def test_a_template_that_makes_no_pod_is_refused_with_its_field(stack: Stack, namespace: str) -> None:
     template = {"securityContext": {"runAsUser": "root"}}
-    with applied(stack, manifest("no-pod", namespace, template=template)) as sample:
+    with asked_for(stack, "no-pod", namespace, template=template) as sample:
         assert "runAsUser" in told(stack, sample).error["message"]
         says(sample, "Accepted", "Invalid", "runAsUser")
         says(sample, "Stalled", "Invalid", "runAsUser")
@@ -185,7 +158,7 @@ def test_a_template_that_makes_no_pod_is_refused_with_its_field(stack: Stack, na
 
 def test_a_claim_that_does_not_exist_is_told_at_once_and_waited_for(stack: Stack, namespace: str) -> None:
     words = f"PersistentVolumeClaim {namespace}/no-claim of spec.model.source does not exist; create it"
-    with applied(stack, manifest("no-claim", namespace, model={"source": "pvc://no-claim/x"})) as sample:
+    with asked_for(stack, "no-claim", namespace, model={"source": "pvc://no-claim/x"}) as sample:
         says(sample, "WeightsReady", "VolumeNotFound", words)
         says(sample, "Ready", "VolumeNotFound", words)
         answer = told(stack, sample)
@@ -229,7 +202,7 @@ def test_gpus_that_are_taken_are_waited_for_with_their_number(stack: Stack, name
         "coldStart": {"holdSeconds": 12},
     }
     try:
-        with applied(stack, manifest("waiting", namespace, **spec)) as sample:
+        with asked_for(stack, "waiting", namespace, **spec) as sample:
             sample.wait_condition("Planned", "True", seconds=60)
             with ThreadPoolExecutor() as pool:
                 caller = pool.submit(stack.caller.chat, sample.model)
@@ -248,7 +221,7 @@ def test_gpus_that_are_taken_are_waited_for_with_their_number(stack: Stack, name
 def test_a_node_no_pod_may_use_is_told_in_the_schedulers_words(stack: Stack, namespace: str) -> None:
     template = {"nodeSelector": {"zone": "nowhere"}}
     spec = {"template": template, "coldStart": {"holdSeconds": 5}}
-    with applied(stack, manifest("nowhere", namespace, **spec)) as sample:
+    with asked_for(stack, "nowhere", namespace, **spec) as sample:
         sample.wait_condition("Planned", "True", seconds=60)
         answer = told(stack, sample)
         assert "Unschedulable: No node takes a replica: " in answer.error["message"]
@@ -256,7 +229,7 @@ def test_a_node_no_pod_may_use_is_told_in_the_schedulers_words(stack: Stack, nam
 
 
 def test_a_suspended_deployment_refuses_its_callers_and_is_healthy(stack: Stack, namespace: str) -> None:
-    with applied(stack, manifest("suspended", namespace, suspend=True)) as sample:
+    with asked_for(stack, "suspended", namespace, suspend=True) as sample:
         says(sample, "Ready", "Suspended")
         assert sample.condition("Ready")["status"] == "True"
         assert "its `spec.suspend` is true" in told(stack, sample).error["message"]
@@ -274,7 +247,7 @@ def test_a_node_that_dies_loses_its_replica_to_another(stack: Stack, namespace: 
         "scaling": {"minReplicas": 1},
         "template": {"tolerations": [{**gone, "tolerationSeconds": 1}]},
     }
-    with applied(stack, manifest("restless", namespace, **spec)) as sample:
+    with asked_for(stack, "restless", namespace, **spec) as sample:
         sample.wait_condition("Active", "True", seconds=60)
         (pod,) = sample.pods()
         assert pod["spec"]["nodeName"] == first

@@ -15,13 +15,13 @@ from typing import Any, Final
 
 import httpx
 import pytest
-import yaml
 
 from e2e import wire
 from e2e.caller import Answer, chat_body
 from e2e.cluster import backends
 from e2e.crowd import ANSWERED, Crowd
-from e2e.stack import DOUBLE_IMAGE, SYSTEM, Sample, Stack
+from e2e.doubles import applied, double
+from e2e.stack import SYSTEM, Sample, Stack
 from e2e.waiting import until
 
 pytestmark = pytest.mark.e2e
@@ -31,41 +31,26 @@ HELD: Final = 12
 TCP_REPAIR: Final = 19
 API_SILENT_SECONDS: Final = 60
 REQUESTS: Final = 10_000
+AFTERWARDS: Final = 500
 CALLERS: Final = 20
-
-
-def engine(mark: str = "one", **variables: str) -> dict[str, Any]:
-    """The engine double; another `mark` is another revision."""
-    values = {"MARK": mark, **variables}
-    return {"image": DOUBLE_IMAGE, "env": [{"name": k, "value": v} for k, v in sorted(values.items())]}
 
 
 SLOW_STREAMS: Final = {"DOUBLE_TOKENS_PER_SECOND": "5", "DOUBLE_MAX_TOKENS": "60"}
 
 
 @contextmanager
-def applied(stack: Stack, name: str, namespace: str, **spec: Any) -> Iterator[Sample]:
+def asleep(stack: Stack, name: str, namespace: str, **spec: Any) -> Iterator[Sample]:
     """A deployment that sleeps, for the length of a test."""
-    fields: dict[str, Any] = {
-        "model": {"source": "pvc://models/smollm2-135m-instruct"},
+    more = {
         "capacity": {"contextTokens": 512, "concurrentSequences": 64},
-        "engine": engine(),
         "scaling": {"idleSeconds": 600},
         "rollout": {"drainSeconds": 30},
+        **spec,
     }
-    manifest = {
-        "apiVersion": "tertium.dev/v1alpha1",
-        "kind": "LLMDeployment",
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": {**fields, **spec},
-    }
-    sample = stack.apply(yaml.safe_dump(manifest))
-    try:
+    with applied(stack, name, namespace, **more) as sample:
         sample.wait_condition("Planned", "True", seconds=60)
         until("both gateways know it", lambda: known(stack, sample), seconds=30)
         yield sample
-    finally:
-        sample.delete()
 
 
 def known(stack: Stack, sample: Sample) -> bool:
@@ -76,7 +61,7 @@ def known(stack: Stack, sample: Sample) -> bool:
 @contextmanager
 def serving(stack: Stack, name: str, namespace: str, **spec: Any) -> Iterator[Sample]:
     """A deployment that has answered."""
-    with applied(stack, name, namespace, **spec) as sample:
+    with asleep(stack, name, namespace, **spec) as sample:
         assert stack.caller_until_routed(sample.model).status == 200
         yield sample
 
@@ -140,14 +125,14 @@ def test_a_gateway_pod_that_stops_finishes_its_streams_and_its_held_requests(
     both_gateways: Stack, namespace: str
 ) -> None:
     stack = both_gateways
-    slow = engine(**SLOW_STREAMS)
-    booting = engine(DOUBLE_BOOT_SECONDS="12")
+    slow = double(**SLOW_STREAMS)
+    booting = double(DOUBLE_BOOT_SECONDS="12")
     with (
         serving(stack, "streaming", namespace, engine=slow) as awake,
-        applied(stack, "held", namespace, engine=booting) as asleep,
+        asleep(stack, "held", namespace, engine=booting) as sleeping,
         streams(stack, awake) as crowd,
     ):
-        held = Held(stack, asleep)
+        held = Held(stack, sleeping)
         stack.cluster.kubectl("-n", SYSTEM, "delete", "pod", gateway_pods(stack)[0], "--wait=false")
         all_fine(held.answers())
         crowd.wait().all_answered(least=6)
@@ -157,14 +142,14 @@ def test_a_killed_gateway_pod_cuts_off_only_its_own_requests_which_a_retry_has_a
     both_gateways: Stack, namespace: str
 ) -> None:
     stack = both_gateways
-    slow = engine(**SLOW_STREAMS)
-    booting = engine(DOUBLE_BOOT_SECONDS="12")
+    slow = double(**SLOW_STREAMS)
+    booting = double(DOUBLE_BOOT_SECONDS="12")
     with (
         serving(stack, "cut", namespace, engine=slow) as awake,
-        applied(stack, "retried", namespace, engine=booting) as asleep,
+        asleep(stack, "retried", namespace, engine=booting) as sleeping,
         streams(stack, awake) as crowd,
     ):
-        held = Held(stack, asleep, retry=True)
+        held = Held(stack, sleeping, retry=True)
         stack.kill_pods("gateway", count=1)
         all_fine(held.answers())
         assert 0 < held.broken < HELD, "each of two gateways had some"
@@ -189,10 +174,9 @@ def test_a_rollout_of_the_model_under_load_loses_none_of_ten_thousand(
 ) -> None:
     stack = both_gateways
     with serving(stack, "rolled", namespace) as sample:
-        url, rounds = stack.caller.url, REQUESTS // CALLERS
-        with Crowd(url, sample.model, count=CALLERS, rounds=rounds, max_tokens=4) as crowd:
+        with Crowd(stack.caller.url, sample.model, count=CALLERS, max_tokens=4) as crowd:
             (old,) = (pod["metadata"]["name"] for pod in sample.pods())
-            patch = json.dumps({"spec": {"engine": engine("two")}})
+            patch = json.dumps({"spec": {"engine": double(MARK="two")}})
             until("the load is on", lambda: crowd.tally.total > 500, seconds=60)
             sample.cluster.kubectl("-n", namespace, "patch", "llmd", sample.name, "--type=merge", "-p", patch)
 
@@ -202,17 +186,16 @@ def test_a_rollout_of_the_model_under_load_loses_none_of_ten_thousand(
                 return status["readyReplicas"] == 1 and len(names) == 1 and old not in names
 
             until("another replica alone", replaced, seconds=120)
-            at_the_change = crowd.tally.total
-            tally = crowd.wait()
-        tally.all_answered(least=REQUESTS)
-        assert at_the_change < REQUESTS, "the rollout took longer than the load"
+            enough = crowd.tally.total + AFTERWARDS
+            until("the load goes on", lambda: crowd.tally.total > max(REQUESTS, enough), seconds=120)
+        crowd.tally.all_answered(least=REQUESTS)
 
 
 def test_an_engine_killed_in_the_middle_of_a_stream_is_no_end_of_the_answer(
     both_gateways: Stack, namespace: str
 ) -> None:
     stack = both_gateways
-    with serving(stack, "dying", namespace, engine=engine(**SLOW_STREAMS)) as sample:
+    with serving(stack, "dying", namespace, engine=double(**SLOW_STREAMS)) as sample:
         with streams(stack, sample, count=3) as crowd:
             (pod,) = sample.pods()
             sample.cluster.kubectl(
@@ -231,7 +214,7 @@ def test_a_silent_api_server_is_not_noticed_by_callers_of_a_warm_model_and_a_wak
         pytest.skip("only the local back end can be broken from here")
     with (
         serving(stack, "warm", namespace) as warm,
-        applied(stack, "cold", namespace) as cold,
+        asleep(stack, "cold", namespace) as cold,
         Crowd(stack.caller.url, warm.model, count=4, max_tokens=16) as crowd,
         ThreadPoolExecutor(1) as pool,
     ):
@@ -249,8 +232,8 @@ def test_a_silent_api_server_is_not_noticed_by_callers_of_a_warm_model_and_a_wak
 
 def test_callers_that_leave_end_the_wake_and_leave_no_gpu_taken(both_gateways: Stack, namespace: str) -> None:
     stack = both_gateways
-    slow = {"engine": engine(DOUBLE_BOOT_SECONDS="5"), "scaling": {"idleSeconds": 3}}
-    with applied(stack, "left", namespace, **slow) as sample:
+    slow = {"engine": double(DOUBLE_BOOT_SECONDS="5"), "scaling": {"idleSeconds": 3}}
+    with asleep(stack, "left", namespace, **slow) as sample:
         body = chat_body(sample.model, "Hello")
 
         def ask_and_leave() -> None:
@@ -268,7 +251,7 @@ def test_callers_that_leave_end_the_wake_and_leave_no_gpu_taken(both_gateways: S
 def test_a_caller_whose_machine_dies_while_it_is_held_is_let_go(both_gateways: Stack, namespace: str) -> None:
     stack = both_gateways
     nowhere = {"template": {"nodeSelector": {"zone": "nowhere"}}, "coldStart": {"holdSeconds": 900}}
-    with applied(stack, "vanished", namespace, **nowhere) as sample:
+    with asleep(stack, "vanished", namespace, **nowhere) as sample:
         ask_and_vanish(stack, sample)
         until("its claim is taken back", lambda: sample.demand_seconds() is None, seconds=180)
         until("no replica", lambda: sample.pods(terminating=True) == [], seconds=30)
@@ -286,7 +269,7 @@ def test_a_slow_reader_gets_all_of_its_stream_and_holds_up_nobody(
     both_gateways: Stack, namespace: str
 ) -> None:
     stack = both_gateways
-    long = engine(DOUBLE_MAX_TOKENS="400")
+    long = double(DOUBLE_MAX_TOKENS="400")
     with serving(stack, "slow-reader", namespace, engine=long) as sample:
         body = chat_body(sample.model, "Hello", stream=True, max_tokens=400)
         received = b""

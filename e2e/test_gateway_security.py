@@ -17,7 +17,8 @@ import yaml
 from e2e import wire
 from e2e.caller import chat_body
 from e2e.crowd import Crowd
-from e2e.stack import DOUBLE_IMAGE, SYSTEM, Sample, Stack
+from e2e.doubles import applied
+from e2e.stack import SYSTEM, Sample, Stack
 from e2e.waiting import until
 
 pytestmark = pytest.mark.e2e
@@ -44,33 +45,21 @@ def sample(stack: Stack, namespace: str, planted: str) -> Iterator[Sample]:
         "metadata": {"name": "credentials", "namespace": namespace},
         "stringData": {"token": planted},
     }
-    deployment: dict[str, Any] = {
-        "apiVersion": "tertium.dev/v1alpha1",
-        "kind": "LLMDeployment",
-        "metadata": {"name": "guarded", "namespace": namespace},
-        "spec": {
-            "model": {"source": "pvc://models/smollm2-135m-instruct"},
-            "capacity": {"contextTokens": 512, "concurrentSequences": 64},
-            "engine": {"image": DOUBLE_IMAGE},
-            "scaling": {"idleSeconds": 600},
-        },
-    }
     # No hub is reached from the cluster: that its token is right is never known, nor may it be told.
     source = {"source": "hf://nobody/nothing", "credentialsSecretRef": {"name": "credentials"}}
-    unreachable = {
-        **deployment,
-        "metadata": {"name": "unreachable", "namespace": namespace},
-        "spec": {**deployment["spec"], "model": source},
-    }
     stack.cluster.kubectl("apply", "-f", "-", input=yaml.safe_dump(secret))
-    hub = stack.apply(yaml.safe_dump(unreachable))
-    guarded = stack.apply(yaml.safe_dump(deployment))
-    guarded.wait_condition("Planned", "True", seconds=60)
-    assert stack.caller_until_routed(guarded.model).status == 200
-    hub.wait_condition("WeightsReady", "False", seconds=60)
-    yield guarded
-    guarded.delete()
-    hub.delete()
+    more = {
+        "capacity": {"contextTokens": 512, "concurrentSequences": 64},
+        "scaling": {"idleSeconds": 600},
+    }
+    with (
+        applied(stack, "unreachable", namespace, model=source, **more) as hub,
+        applied(stack, "guarded", namespace, **more) as guarded,
+    ):
+        guarded.wait_condition("Planned", "True", seconds=60)
+        assert stack.caller_until_routed(guarded.model).status == 200
+        hub.wait_condition("WeightsReady", "False", seconds=60)
+        yield guarded
 
 
 def resident_bytes(stack: Stack) -> dict[str, int]:
@@ -107,10 +96,10 @@ async def ask_for_strangers(url: str, count: int) -> set[int]:
     return seen
 
 
-def test_ten_thousand_unknown_models_leave_no_trace_in_memory(stack: Stack, sample: Sample) -> None:
-    asyncio.run(ask_for_strangers(stack.caller.url, 500))  # what is taken once is taken now
+async def test_ten_thousand_unknown_models_leave_no_trace_in_memory(stack: Stack, sample: Sample) -> None:
+    await ask_for_strangers(stack.caller.url, 500)  # what is taken once is taken now
     before = resident_bytes(stack)
-    assert asyncio.run(ask_for_strangers(stack.caller.url, STRANGERS)) == {404}
+    assert await ask_for_strangers(stack.caller.url, STRANGERS) == {404}
     after = resident_bytes(stack)
     grown = {part: (after[part] - before[part]) // MEBIBYTE for part in before}
     assert max(grown.values()) < 24, f"MiB grown: {grown}"

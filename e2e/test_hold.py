@@ -9,10 +9,10 @@ from typing import Any
 
 import httpx
 import pytest
-import yaml
 
 from e2e.caller import QUESTION, Answer, Caller, chat_body
-from e2e.stack import DOUBLE_IMAGE, IDLE, Sample, Stack
+from e2e.doubles import applied, double
+from e2e.stack import IDLE, Sample, Stack
 from e2e.waiting import until
 
 pytestmark = pytest.mark.e2e
@@ -21,28 +21,16 @@ BOOT_SECONDS = 55
 
 
 @contextmanager
-def applied(stack: Stack, namespace: str, name: str, **spec: Any) -> Iterator[Sample]:
-    """A deployment of the double for the length of a block, planned."""
-    manifest = {
-        "apiVersion": "tertium.dev/v1alpha1",
-        "kind": "LLMDeployment",
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": {
-            "model": {"source": "pvc://models/smollm2-135m-instruct"},
-            "capacity": {"contextTokens": 2048, "concurrentSequences": 4},
-            "engine": {
-                "image": DOUBLE_IMAGE,
-                "env": [{"name": "DOUBLE_BOOT_SECONDS", "value": str(BOOT_SECONDS)}],
-            },
-            **spec,
-        },
+def planned(stack: Stack, name: str, namespace: str, **spec: Any) -> Iterator[Sample]:
+    """A deployment that takes long to start, planned and asleep."""
+    more = {
+        "capacity": {"contextTokens": 2048, "concurrentSequences": 4},
+        "engine": double(DOUBLE_BOOT_SECONDS=BOOT_SECONDS),
+        **spec,
     }
-    sample = stack.apply(yaml.safe_dump(manifest))
-    try:
+    with applied(stack, name, namespace, **more) as sample:
         sample.wait_condition("Planned", "True", seconds=60)
         yield sample
-    finally:
-        sample.delete()
 
 
 def hang_up(stack: Stack, sample: Sample, *, seconds: float) -> bool:
@@ -79,7 +67,7 @@ def lines(stack: Stack, sample: Sample) -> Iterator[Iterator[tuple[float, str]]]
 
 
 def test_a_caller_says_how_long_it_wants_to_be_held(stack: Stack, namespace: str) -> None:
-    with applied(stack, namespace, "asked", template={"nodeSelector": {"zone": "nowhere"}}) as sample:
+    with planned(stack, "asked", namespace, template={"nodeSelector": {"zone": "nowhere"}}) as sample:
         for header in ("X_Tertium_Hold_Seconds", "X_Scale_Up_Timeout"):
             answer = ask(stack, sample, **{header: "2"})
             assert (answer.status, answer.error["code"]) == (503, "model_starting")
@@ -91,13 +79,13 @@ def test_a_caller_says_how_long_it_wants_to_be_held(stack: Stack, namespace: str
 def test_a_wake_is_cancelled_when_every_caller_has_left_while_it_has_no_gpu(
     stack: Stack, namespace: str
 ) -> None:
-    with applied(stack, namespace, "left", template={"nodeSelector": {"zone": "nowhere"}}) as sample:
+    with planned(stack, "left", namespace, template={"nodeSelector": {"zone": "nowhere"}}) as sample:
         assert ask(stack, sample, X_Tertium_Hold_Seconds="0").headers["x-should-retry"] == "true"
         until("a pod that waits", lambda: len(sample.pods()) == 1, seconds=10)
         # Who was told when to come back is waited for: the model goes on waking for half a minute.
         time.sleep(5)
         assert len(sample.pods()) == 1
-    with applied(stack, namespace, "gone", template={"nodeSelector": {"zone": "nowhere"}}) as sample:
+    with planned(stack, "gone", namespace, template={"nodeSelector": {"zone": "nowhere"}}) as sample:
         until("a held request", lambda: hang_up(stack, sample, seconds=3), seconds=30)
         until("a pod that waits", lambda: len(sample.pods()) == 1, seconds=2, every=0.05)
         until("the wake is cancelled", lambda: sample.pods() == [], seconds=10)
@@ -114,7 +102,7 @@ def last_start(sample: Sample) -> dict[str, Any] | None:
 def test_a_slow_start_is_kept_alive_learned_and_goes_on_once_it_has_a_gpu(
     stack: Stack, namespace: str
 ) -> None:
-    with applied(stack, namespace, "slow", scaling={"idleSeconds": 3}) as sample:
+    with planned(stack, "slow", namespace, scaling={"idleSeconds": 3}) as sample:
         assert ask(stack, sample, X_Tertium_Hold_Seconds="soon").status == 400
         with lines(stack, sample) as first:
             seen = list(first)

@@ -10,6 +10,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
+from e2e.doubles import applied
 from e2e.stack import DOUBLE_IMAGE, Sample, Stack
 from e2e.waiting import until
 
@@ -63,27 +64,16 @@ def taken(stack: Stack, namespace: str, product: str, count: int) -> Iterator[No
 
 
 @contextmanager
-def applied(stack: Stack, name: str, namespace: str, accelerators: list[str]) -> Iterator[Sample]:
+def one_of(stack: Stack, name: str, namespace: str, accelerators: list[str]) -> Iterator[Sample]:
     """A deployment that wants one replica on the first of `accelerators`, for the length of a test."""
-    manifest = {
-        "apiVersion": "tertium.dev/v1alpha1",
-        "kind": "LLMDeployment",
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": {
-            "model": {"source": "pvc://models/smollm2-135m-instruct"},
-            "capacity": {"contextTokens": 512, "concurrentSequences": 4},
-            "engine": {"image": DOUBLE_IMAGE},
-            "accelerators": [{"product": product} for product in accelerators],
-            "placementSeconds": 4,
-            "replicas": 1,
-            "rollout": {"drainSeconds": 5},
-        },
+    more: dict[str, Any] = {
+        "accelerators": [{"product": product} for product in accelerators],
+        "placementSeconds": 4,
+        "replicas": 1,
+        "rollout": {"drainSeconds": 5},
     }
-    sample = stack.apply(yaml.safe_dump(manifest))
-    try:
+    with applied(stack, name, namespace, **more) as sample:
         yield sample
-    finally:
-        sample.delete()
 
 
 def pin(sample: Sample, count: int) -> None:
@@ -105,7 +95,7 @@ def where(sample: Sample) -> list[str]:
 
 def test_the_next_accelerator_is_taken_in_time_and_kept_while_it_runs(stack: Stack, namespace: str) -> None:
     (first, count), (second, _) = products(stack)[:2]
-    with applied(stack, "ordered", namespace, [first, second]) as sample:
+    with one_of(stack, "ordered", namespace, [first, second]) as sample:
         with taken(stack, namespace, first, count):
             sample.wait_condition("Active", "True", seconds=60)
             status: dict[str, Any] = sample.get()["status"]
@@ -123,7 +113,7 @@ def test_the_next_accelerator_is_taken_in_time_and_kept_while_it_runs(stack: Sta
 
 def test_without_a_choice_it_waits_and_says_for_what(stack: Stack, namespace: str) -> None:
     (first, count), *_ = products(stack)
-    with applied(stack, "waiting", namespace, [first]) as sample:
+    with one_of(stack, "waiting", namespace, [first]) as sample:
         with taken(stack, namespace, first, count):
 
             def waits() -> bool:

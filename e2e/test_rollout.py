@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import pytest
-import yaml
 
 from e2e.caller import Answer
-from e2e.stack import DOUBLE_IMAGE, Sample, Stack
+from e2e.doubles import applied, double
+from e2e.stack import Sample, Stack
 from e2e.waiting import until
 
 pytestmark = pytest.mark.e2e
@@ -23,35 +23,24 @@ REVISION: Final = "tertium.dev/revision"
 
 def engine(mark: str, **variables: str) -> dict[str, Any]:
     """The engine double; another `mark` is another revision."""
-    values = {"MARK": mark, "DOUBLE_TTFT_MILLIS": "20", "DOUBLE_TOKENS_PER_SECOND": "50", **variables}
-    environment = [{"name": name, "value": value} for name, value in sorted(values.items())]
-    return {"image": DOUBLE_IMAGE, "env": environment}
+    pace = {"DOUBLE_TTFT_MILLIS": "20", "DOUBLE_TOKENS_PER_SECOND": "50"}
+    return double(MARK=mark, **{**pace, **variables})
 
 
 @contextmanager
 def running(stack: Stack, name: str, namespace: str, **spec: Any) -> Iterator[Sample]:
     """A deployment that serves, for the length of a test."""
-    fields: dict[str, Any] = {
-        "model": {"source": "pvc://models/smollm2-135m-instruct"},
-        "capacity": {"contextTokens": 512, "concurrentSequences": 4},
+    more = {
         "engine": engine("one"),
         "rollout": {"drainSeconds": 20},
         "replicas": 1,
         "scaling": {"maxReplicas": 3, "idleSeconds": 600},
+        **spec,
     }
-    manifest = {
-        "apiVersion": "tertium.dev/v1alpha1",
-        "kind": "LLMDeployment",
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": {**fields, **spec},
-    }
-    sample = stack.apply(yaml.safe_dump(manifest))
-    try:
+    with applied(stack, name, namespace, **more) as sample:
         sample.wait_condition("Active", "True", seconds=90)
         assert stack.caller_until_routed(sample.model).status == 200
         yield sample
-    finally:
-        sample.delete()
 
 
 def change(sample: Sample, **spec: Any) -> None:

@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import pytest
-import yaml
 
-from e2e.stack import DOUBLE_IMAGE, IDLE, Sample, Stack
+from e2e.doubles import applied, double
+from e2e.stack import IDLE, Sample, Stack
 from e2e.waiting import until
 
 pytestmark = pytest.mark.e2e
@@ -21,20 +21,14 @@ IDLE_SECONDS: Final = 3
 @pytest.fixture(scope="module")
 def sample(stack: Stack, namespace: str) -> Iterator[Sample]:
     """A deployment, asleep. The tests of this file take it from there in order."""
-    manifest = {
-        "apiVersion": "tertium.dev/v1alpha1",
-        "kind": "LLMDeployment",
-        "metadata": {"name": "scaled", "namespace": namespace},
-        "spec": {
-            "model": {"source": "pvc://models/smollm2-135m-instruct"},
-            "engine": {"image": DOUBLE_IMAGE, "env": [{"name": "DOUBLE_BOOT_SECONDS", "value": "0"}]},
-            "scaling": {"maxReplicas": 4, "idleSeconds": IDLE_SECONDS},
-        },
+    more: dict[str, Any] = {
+        "capacity": {},
+        "engine": double(DOUBLE_BOOT_SECONDS=0),
+        "scaling": {"maxReplicas": 4, "idleSeconds": IDLE_SECONDS},
     }
-    deployment = stack.apply(yaml.safe_dump(manifest))
-    kubectl(deployment, "wait", "llmd", deployment.name, "--for=condition=Ready", "--timeout=60s")
-    yield deployment
-    deployment.delete()
+    with applied(stack, "scaled", namespace, **more) as found:
+        kubectl(found, "wait", "llmd", found.name, "--for=condition=Ready", "--timeout=60s")
+        yield found
 
 
 def kubectl(sample: Sample, *words: str) -> str:

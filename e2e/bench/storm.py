@@ -13,7 +13,6 @@ import contextlib
 import json
 import subprocess
 import sys
-import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,11 +26,13 @@ from e2e.bench.fleet import say
 from e2e.bench.load import Load, put_load
 from e2e.bench.usage import forget_peak, peak_mib
 from e2e.bench.wake import parse_time
+from e2e.bench.watch import Watch
 from e2e.cluster import ClusterError
+from e2e.doubles import double
 from e2e.environment import prepare
 from e2e.fleet.api import CORE, LLMDS, Api, path_of
 from e2e.fleet.crowd import is_ready, keep_facts
-from e2e.stack import DOUBLE_IMAGE, SYSTEM, Sample, Stack, delete_namespace, install, make_namespace
+from e2e.stack import SYSTEM, Sample, Stack, delete_namespace, install, make_namespace
 from e2e.waiting import until
 from tertium.api.meta import ObjectKey
 
@@ -41,7 +42,7 @@ BOOT_SECONDS: Final = 15
 IDLE_SECONDS: Final = 15
 LIMIT_SECONDS: Final = 280
 SOURCE: Final = "pvc://models/smollm2-135m-instruct"
-_OWNER: Final = r"tertium\.dev/deployment"
+_OWNER: Final = r"metadata.labels.tertium\.dev/deployment"
 _ENGINES: Final = "app.kubernetes.io/component=engine"
 
 
@@ -74,32 +75,6 @@ class Outcome:
     """Requests that the gateways' own records of wakes count as held."""
 
 
-class Changes:
-    """Follows a kind of object with kubectl; a line is an event's type, the owning model, and a column."""
-
-    def __init__(self, stack: Stack, namespace: str, kind: str, column: str) -> None:
-        self.lines: list[list[str]] = []
-        columns = f"custom-columns=TYPE:.type,OWNER:.object.metadata.labels.{_OWNER},VALUE:.object.{column}"
-        self._process = stack.kubectl_process(
-            *("-n", namespace, "get", kind, "-l", _ENGINES, "-w", "--output-watch-events", "--no-headers"),
-            *("-o", columns),
-        )
-        self._thread = threading.Thread(target=self._read, daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End it."""
-        self._process.terminate()
-        self._process.wait()
-        self._thread.join()
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        with self._process.stdout as output:
-            for line in output:
-                self.lines.append(line.split())
-
-
 def starts(lines: Sequence[Sequence[str]]) -> Counter[str]:
     """Count by model how often a Deployment's replicas went up from none after it was first seen."""
     found: Counter[str] = Counter()
@@ -123,9 +98,9 @@ def storm(
         return True
 
     until("no engine pod", nothing_runs, seconds=180, every=1)
-    deployments = Changes(stack, namespace, "deployments", "spec.replicas")
-    pods = Changes(stack, namespace, "pods", "metadata.name")
-    until("a look at each Deployment", lambda: len(deployments.lines) >= len(samples), seconds=20)
+    deployments = Watch(stack, namespace, "deployments", _OWNER, "spec.replicas", selector=_ENGINES)
+    pods = Watch(stack, namespace, "pods", _OWNER, "metadata.name", selector=_ENGINES)
+    until("a look at each Deployment", lambda: len(deployments.events) >= len(samples), seconds=20)
     begun = datetime.now(UTC)
     try:
         load = put_load(
@@ -140,10 +115,9 @@ def storm(
     finally:
         deployments.stop()
         pods.stop()
-    made = {(owner, name) for event, owner, name in pods.lines if event == "ADDED"}
-    return Outcome(
-        load=load, wakes=starts(deployments.lines), pods=Counter(owner for owner, _ in made), held=held
-    )
+    made = {(owner, name) for _, (event, owner, name) in pods.events if event == "ADDED"}
+    wakes = starts([words for _, words in deployments.events])
+    return Outcome(load=load, wakes=wakes, pods=Counter(owner for owner, _ in made), held=held)
 
 
 def _held(
@@ -169,8 +143,7 @@ def engine_pods(stack: Stack, namespace: str) -> list[str]:
 def sleeping_models(stack: Stack, namespace: str, products: Sequence[str], *, boot: float) -> list[str]:
     """Return a manifest for each product named: a model on one GPU of it, whose engine is the double."""
     sample = yaml.safe_load((Path(__file__).parents[1] / "samples" / "smollm2.yaml").read_text())
-    engine = {"image": DOUBLE_IMAGE, "env": [{"name": "DOUBLE_BOOT_SECONDS", "value": str(boot)}]}
-    scaling = {"idleSeconds": IDLE_SECONDS}
+    engine, scaling = double(DOUBLE_BOOT_SECONDS=boot), {"idleSeconds": IDLE_SECONDS}
     manifests = []
     for index, product in enumerate(products):
         metadata = {"name": f"storm-{index:02d}", "namespace": namespace}

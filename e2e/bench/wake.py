@@ -14,13 +14,13 @@ import math
 import statistics
 import subprocess
 import sys
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from e2e.bench.watch import Watch
 from e2e.environment import prepare
 from e2e.stack import DOUBLE_IMAGE, Sample, Stack, delete_namespace, install, make_namespace
 from e2e.waiting import until
@@ -53,37 +53,6 @@ class Wake:
     def tertium(self) -> float:
         """Milliseconds that are neither the scheduler's, the kubelet's nor the engine's."""
         return sum(self.steps[name] for name in TERTIUM)
-
-
-class Watch:
-    """Notes when each event of a kind reached a watching client, since the API keeps whole seconds only."""
-
-    def __init__(self, stack: Stack, namespace: str, kind: str, column: str) -> None:
-        self._seen: list[tuple[datetime, list[str]]] = []
-        self._process = stack.kubectl_process(
-            *("-n", namespace, "get", kind, "-w", "--output-watch-events", "--no-headers"),
-            *("-o", f"custom-columns=TYPE:.type,VALUE:.object.{column}"),
-        )
-        self._thread = threading.Thread(target=self._read, daemon=True)
-        self._thread.start()
-
-    def first(self, event: str, value: str, since: datetime) -> datetime:
-        """When the first such event since a moment came; raises AssertionError when there was none."""
-        for moment, words in self._seen:
-            if moment >= since and words == [event, value]:
-                return moment
-        raise AssertionError(f"no event {event} {value} since {since}")
-
-    def stop(self) -> None:
-        """End the watch."""
-        self._process.terminate()
-        self._process.wait()
-        self._thread.join()
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._seen.append((datetime.now(UTC), line.split()))
 
 
 def measure(stack: Stack, sample: Sample, deployments: Watch, pods: Watch) -> Wake:
