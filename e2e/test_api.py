@@ -15,6 +15,7 @@ from e2e.cluster.progress import Steps
 from e2e.stack import ROOT, Sample, Stack
 from e2e.waiting import until
 from tertium.api.crd import custom_resource_definition, place
+from tertium.api.definitions import DEFINITIONS, Definition
 from tertium.api.reference import EXAMPLE
 
 pytestmark = pytest.mark.e2e
@@ -135,8 +136,11 @@ def oldest_server() -> Judge:
     return judge
 
 
-def test_the_oldest_supported_api_server_takes_the_definition(oldest_server: Judge) -> None:
-    assert oldest_server(custom_resource_definition()) == ""
+@pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda definition: definition.kind)
+def test_the_oldest_supported_api_server_takes_the_definition(
+    oldest_server: Judge, definition: Definition
+) -> None:
+    assert oldest_server(custom_resource_definition(definition)) == ""
 
 
 def test_it_would_not_take_a_rule_that_only_newer_ones_know(oldest_server: Judge) -> None:
