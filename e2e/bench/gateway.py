@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from e2e.bench.fleet import say
 from e2e.bench.load import Load, put_load
-from e2e.bench.pod import access_log_of, our_gateway
+from e2e.bench.pod import access_log_of, our_gateway, show_model, show_replica
 from e2e.bench.subjects import (
     MODEL,
     TOKENS,
@@ -188,7 +188,9 @@ def main() -> int:
         peers = [] if args.no_peers else [vllm_router(shop), litellm(shop)]
         plane = Plane.up(args.cluster, nodes=0)
         stack.callback(plane.down)
-        ours = our_gateway(shop, plane)
+        show_model(plane)
+        show_replica(plane)
+        ours = shop.wait(our_gateway(shop, plane), seconds=60)
         subjects += [bare_envoy(shop, access_log_of(shop)), ours, *peers]
         seen = measure(subjects, rounds=args.rounds, seconds=args.seconds)
         rows = [figures(subject, seen) for subject in subjects]

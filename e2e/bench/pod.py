@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -28,12 +29,11 @@ NAME: Final = "tertium-gateway"
 _DIRECTORY: Final = "/etc/tertium/envoy"
 
 
-def our_gateway(shop: Workshop, plane: Plane) -> Subject:
-    """Start Envoy and the activator as the chart does, with a model that is awake.
+def our_gateway(shop: Workshop, plane: Plane, more: Mapping[str, str] | None = None) -> Subject:
+    """Start Envoy and the activator as the chart does, the activator with `more` of an environment.
 
     Raises AssertionError when the chart's number of Envoy's threads is not that of the other subjects.
     """
-    _show_model(plane)
     folder = shop.folder / "gateway"
     containers = _containers(plane)
     envoy = [word.replace(_DIRECTORY, str(folder)) for word in containers["envoy"]["command"]]
@@ -47,10 +47,10 @@ def our_gateway(shop: Workshop, plane: Plane) -> Subject:
     envoy[0] = str(Path(sys.executable).with_name("envoy"))
     roots = {
         "envoy": shop.start("gateway-envoy", envoy, environment),
-        "activator": shop.start("gateway-activator", [*tertium, "run"], environment),
+        "activator": shop.start("gateway-activator", [*tertium, "run"], environment | dict(more or {})),
     }
     url = f"http://127.0.0.1:{ports['listen_port']}"
-    return shop.wait(Subject(name="Tertium's gateway", url=url, roots=roots), seconds=60)
+    return Subject(name="Tertium's gateway", url=url, roots=roots)
 
 
 def access_log_of(shop: Workshop) -> list[Any]:
@@ -65,11 +65,16 @@ def _words(environment: dict[str, str]) -> list[str]:
     return [f"{name}={value}" for name, value in environment.items()]
 
 
-def _show_model(plane: Plane) -> None:
-    """Make the deployment and a pod of it that is Ready at the engine's address; nobody schedules it."""
+def show_model(plane: Plane, **spec: Any) -> None:
+    """Make the deployment of the model that the engine serves."""
     namespace, name = MODEL.split("/")
     plane.add_namespace(namespace)
-    plane.api.create(path_of(LLMDS, namespace, "llmdeployments"), deployment(name, namespace))
+    plane.api.create(path_of(LLMDS, namespace, "llmdeployments"), deployment(name, namespace, **spec))
+
+
+def show_replica(plane: Plane) -> None:
+    """Make a pod of the deployment that is Ready at the engine's address; nobody schedules it."""
+    namespace, name = MODEL.split("/")
     pod: dict[str, Any] = {
         "metadata": {"name": name, "labels": names.labels(ObjectKey(namespace, name), "engine")},
         "spec": {"schedulerName": "none", "containers": [{"name": "engine", "image": "fake/engine"}]},

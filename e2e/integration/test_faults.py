@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from e2e.cluster.hosttools import Tool, install
-from e2e.cluster.progress import Steps
 from e2e.fleet.api import LEASES, LLMDS, Api, ApiError, path_of
+from e2e.fleet.clock import clock_of
 from e2e.fleet.gateway import Demand, FakeGateway
 from e2e.fleet.model import Model, wait_right
 from e2e.fleet.operator import OperatorProcess
@@ -103,18 +102,6 @@ def test_wakes_and_sleeps_come_right_while_every_fourth_request_fails(
     assert proxy.injected > 50
     proxy.plan = passes
     wait_right(models, 0, seconds=15)
-
-
-def clock_of(offset: Path) -> dict[str, str]:
-    """Environment of a process whose time of day is off by what a file says; other clocks are right."""
-    install([Tool("faketime", "faketime")], Steps())
-    (library,) = Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
-    return {
-        "LD_PRELOAD": str(library),
-        "FAKETIME_TIMESTAMP_FILE": str(offset),
-        "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-    }
 
 
 def test_a_preview_is_deleted_with_all_it_owns_when_its_time_has_come(
