@@ -86,6 +86,13 @@ class Stack:
 
         return until(f"a route for {model}", ask, seconds=seconds, every=0.05)
 
+    def pods(self, component: str) -> list[str]:
+        """Names of the pods of a component of Tertium itself, without those that are on their way out."""
+        selector = f"app.kubernetes.io/component={component}"
+        text = self.cluster.kubectl("-n", SYSTEM, "get", "pods", "-l", selector, "-o", "json")
+        pods = [pod["metadata"] for pod in json.loads(text)["items"]]
+        return [pod["name"] for pod in pods if "deletionTimestamp" not in pod]
+
     def kill_pods(self, component: str, *, count: int | None = None) -> None:
         """Kill pods of Tertium itself without a chance to tidy up."""
         selector = f"app.kubernetes.io/component={component}"

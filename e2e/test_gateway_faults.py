@@ -73,15 +73,6 @@ def both_gateways(stack: Stack) -> Stack:
     return stack
 
 
-def gateway_pods(stack: Stack) -> list[str]:
-    """Names of the gateway's pods that are not on their way out."""
-    text = stack.cluster.kubectl(
-        *("-n", SYSTEM, "get", "pods", "-l", "app.kubernetes.io/component=gateway", "-o", "json")
-    )
-    pods = [pod["metadata"] for pod in json.loads(text)["items"]]
-    return [pod["name"] for pod in pods if "deletionTimestamp" not in pod]
-
-
 class Held:
     """Requests for a model that starts slowly, all sent before it answers."""
 
@@ -133,7 +124,7 @@ def test_a_gateway_pod_that_stops_finishes_its_streams_and_its_held_requests(
         streams(stack, awake) as crowd,
     ):
         held = Held(stack, sleeping)
-        stack.cluster.kubectl("-n", SYSTEM, "delete", "pod", gateway_pods(stack)[0], "--wait=false")
+        stack.cluster.kubectl("-n", SYSTEM, "delete", "pod", stack.pods("gateway")[0], "--wait=false")
         all_fine(held.answers())
         crowd.wait().all_answered(least=6)
 
@@ -162,10 +153,10 @@ def test_a_rolling_update_of_the_gateway_loses_nothing(both_gateways: Stack, nam
     stack = both_gateways
     with serving(stack, "updated", namespace) as sample:
         with Crowd(stack.caller.url, sample.model, count=6, max_tokens=16) as crowd:
-            before = set(gateway_pods(stack))
+            before = set(stack.pods("gateway"))
             stack.cluster.kubectl("-n", SYSTEM, "rollout", "restart", GATEWAY)
             stack.cluster.kubectl("-n", SYSTEM, "rollout", "status", GATEWAY, "--timeout=180s")
-            until("other pods", lambda: not before & set(gateway_pods(stack)), seconds=60)
+            until("other pods", lambda: not before & set(stack.pods("gateway")), seconds=60)
         crowd.tally.all_answered(least=200)
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import ssl
-import subprocess
 from pathlib import Path
 
+from e2e.certificates import self_signed, shown_name
 from tertium.kube.cluster import LLM_DEPLOYMENT, POD
 from tests.gateway.parts import a_deployment, a_pod
 from tests.gateway.stack import Stack, running_stack, until
@@ -30,17 +29,10 @@ class Certificates:
         self._count += 1
         pair = self.mounted / f"..{self._count}"
         pair.mkdir()
-        for file in ("tls.key", "another.key") if key_of_another else ("tls.key",):
-            subprocess.run(
-                [
-                    *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
-                    *("-nodes", "-days", "1", "-subj", f"/CN=gateway-{self._count}"),
-                    *("-addext", "subjectAltName=DNS:localhost", "-keyout", file, "-out", "tls.crt"),
-                ],
-                cwd=pair,
-                check=True,
-                capture_output=True,
-            )
+        name = f"gateway-{self._count}"
+        key = self_signed(pair, name)["tls.key"].read_bytes()
+        if key_of_another:
+            self_signed(pair, name)["tls.key"].write_bytes(key)
         new = self.mounted / "..data_tmp"
         new.symlink_to(pair.name)
         new.replace(self.mounted / "..data")
@@ -48,11 +40,7 @@ class Certificates:
 
 def common_name(stack: Stack) -> str:
     """Whom the certificate names that Envoy shows now."""
-    pem = ssl.get_server_certificate(("127.0.0.1", stack.layout.listen_port), timeout=5)
-    shown = subprocess.run(
-        ["openssl", "x509", "-noout", "-subject"], input=pem, text=True, capture_output=True, check=True
-    )
-    return shown.stdout.strip().rpartition(" ")[2]
+    return shown_name("127.0.0.1", stack.layout.listen_port)
 
 
 async def curl(stack: Stack, body: str, *flags: str) -> str:
