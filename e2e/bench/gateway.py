@@ -42,14 +42,16 @@ from e2e.fleet.plane import Plane
 CONNECTIONS: Final = 32
 PACE: Final = 20
 """Requests a second at which latencies are compared: so few that the slowest subject keeps up."""
-
-WARMUP_SECONDS: Final = 0.3
+PACED_SECONDS: Final = 10.0
+"""Long enough that the slowest of a hundred is not the slowest of all."""
+WARMUP_SECONDS: Final = 1.0
+"""In which every connection is made: at any pace, each has been used once."""
 BASE: Final = "bare Envoy"
 DIRECT: Final = "direct"
 KINDS: Final[dict[str, dict[str, Any]]] = {
     "whole": {"connections": CONNECTIONS},
     "streams": {"connections": CONNECTIONS, "stream": True},
-    "paced": {"connections": CONNECTIONS, "rate": PACE},
+    "paced": {"connections": 8, "rate": PACE, "seconds": PACED_SECONDS},
 }
 
 
@@ -85,7 +87,7 @@ def measure(subjects: Sequence[Subject], *, rounds: int, seconds: float) -> Seen
 
 def _one(subject: Subject, order: dict[str, Any], seconds: float) -> Round:
     before = {name: cpu_seconds(subject.pids(name)) for name in subject.roots}
-    load = put_load([subject.url], [MODEL], seconds=seconds, warmupSeconds=WARMUP_SECONDS, **order)
+    load = put_load([subject.url], [MODEL], **{"seconds": seconds, "warmupSeconds": WARMUP_SECONDS, **order})
     cpu = {name: cpu_seconds(subject.pids(name)) - spent for name, spent in before.items()}
     assert not load.errors, f"{subject.name}: {load.errors}"
     return Round(load=load, cpu=cpu)
@@ -175,7 +177,7 @@ def main() -> int:
     """Run the benchmark on a control plane of its own."""
     parser = argparse.ArgumentParser(prog="python -m e2e.bench.gateway", description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=4, help="how often each subject has its turn")
-    parser.add_argument("--seconds", type=float, default=2.5, help="how long each kind of load lasts")
+    parser.add_argument("--seconds", type=float, default=2.5, help="how long full load lasts")
     parser.add_argument("--no-peers", action="store_true", help="leave vllm-router and LiteLLM out")
     parser.add_argument(
         "--cluster", default="gateway", help="name of the control plane; it is started afresh"
