@@ -160,6 +160,17 @@ async def test_everything_is_looked_at_again_from_time_to_time_and_not_all_at_on
     assert max(later - sooner for sooner, later in pairwise(counts)) < 12
 
 
+async def test_everything_is_looked_at_again_while_a_list_cannot_be_read() -> None:
+    world = World()
+    await world.settle_inspected()
+    async with Running(world):
+        world.cluster.fail = failing_on("list", "Node")
+        await asyncio.sleep(100)
+        before = passes(world)
+        await asyncio.sleep(1100)
+        assert passes(world) > before
+
+
 def passes(world: World) -> int:
     results = ("changed", "unchanged", "refused")
     counts = (

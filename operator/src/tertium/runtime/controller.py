@@ -41,6 +41,7 @@ from tertium.runtime.store import Store
 WORKERS: Final = 8
 FIRST_RELIST_SECONDS: Final = 30.0
 RELIST_SECONDS: Final = 600.0
+RESYNC_SECONDS: Final = 600.0
 RESYNC_SPREAD_SECONDS: Final = 300.0
 """Over how long the deployments of one resync are spread."""
 BUG_WAIT_SECONDS: Final = 60.0
@@ -103,6 +104,7 @@ class Controller:
                 for _ in range(WORKERS):
                     group.create_task(self._work())
                 group.create_task(self._relist_for_ever())
+                group.create_task(self._resync_for_ever())
         finally:
             self._queue.close()
             self._metrics.forget_all()
@@ -239,10 +241,13 @@ class Controller:
     async def _relist_for_ever(self) -> None:
         # What was deleted between our first lists and those of the watches, only the next list tells.
         await asyncio.sleep(FIRST_RELIST_SECONDS * random.uniform(0.8, 1.2))
-        await relist(self._cluster, self._store, self._queue.add)
         while True:
-            await asyncio.sleep(RELIST_SECONDS * random.uniform(0.8, 1.2))
             await relist(self._cluster, self._store, self._queue.add)
+            await asyncio.sleep(RELIST_SECONDS * random.uniform(0.8, 1.2))
+
+    async def _resync_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(RESYNC_SECONDS * random.uniform(0.8, 1.2))
             for key in self._store.owners:
                 self._queue.add_after(key, random.uniform(0.0, RESYNC_SPREAD_SECONDS), Lane.RESYNC)
 

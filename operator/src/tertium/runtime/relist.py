@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final
 
 from tertium.api.meta import ObjectKey
@@ -69,11 +69,8 @@ async def _relist_kind(
     async for page in cluster.pages(kind, labels=labels):
         for manifest in page:
             gone.pop(manifest["metadata"]["uid"], None)
-            _call(missed, store.put(manifest))
+            for key in store.put(manifest):
+                missed(key)
     for manifest in gone.values():
-        _call(missed, store.drop(manifest))
-
-
-def _call(missed: Callable[[ObjectKey], None], keys: Iterable[ObjectKey]) -> None:
-    for key in keys:
-        missed(key)
+        for key in store.drop(manifest):
+            missed(key)
