@@ -42,6 +42,7 @@ from e2e.fleet.plane import Plane
 CONNECTIONS: Final = 32
 PACE: Final = 20
 """Requests a second at which latencies are compared: so few that the slowest subject keeps up."""
+PACED_CONNECTIONS: Final = 8
 PACED_SECONDS: Final = 10.0
 """Long enough that the slowest of a hundred is not the slowest of all."""
 WARMUP_SECONDS: Final = 1.0
@@ -51,7 +52,7 @@ DIRECT: Final = "direct"
 KINDS: Final[dict[str, dict[str, Any]]] = {
     "whole": {"connections": CONNECTIONS},
     "streams": {"connections": CONNECTIONS, "stream": True},
-    "paced": {"connections": 8, "rate": PACE, "seconds": PACED_SECONDS},
+    "paced": {"connections": PACED_CONNECTIONS, "rate": PACE, "seconds": PACED_SECONDS},
 }
 
 
@@ -166,7 +167,7 @@ def markdown(rows: Sequence[dict[str, Any]], aside: dict[str, Any]) -> str:
     lines += [
         "",
         f"{CONNECTIONS} connections that stay open; answers of {TOKENS} tokens; added times at"
-        f" {PACE} requests/s; Envoys with {WORKERS} threads and the same access log.",
+        f" {PACE} requests/s on {PACED_CONNECTIONS}; Envoys with {WORKERS} threads and the same access log.",
         f"Activator: {aside['activator_cpu_seconds']} CPU s in {aside['seconds']} s, in which Envoy carried"
         f" {aside['warm_requests']} warm requests and took {aside['envoy_cpu_seconds']} CPU s.",
     ]
