@@ -14,8 +14,9 @@ from typing import Any, Final
 import pytest
 import yaml
 
+from e2e.doubles import double
 from e2e.gitops import ENGINES, Engine, Health, engine_named, health, program, release
-from e2e.stack import DOUBLE_IMAGE, IDLE, SYSTEM, Sample, Stack
+from e2e.stack import IDLE, SYSTEM, Sample, Stack
 from e2e.waiting import until
 
 pytestmark = pytest.mark.e2e
@@ -25,7 +26,7 @@ ARGOCD_CM: Final = Path(__file__).resolve().parents[1] / "charts" / "tertium" / 
 
 def document(namespace: str, name: str, *, boot_seconds: int = 0, **spec: object) -> str:
     """One file of a repository: an LLMDeployment whose engine is the double."""
-    engine = {"image": DOUBLE_IMAGE, "env": [{"name": "DOUBLE_BOOT_SECONDS", "value": str(boot_seconds)}]}
+    engine = double(DOUBLE_BOOT_SECONDS=boot_seconds)
     return yaml.safe_dump(
         {
             "apiVersion": "tertium.dev/v1alpha1",

@@ -16,7 +16,8 @@ import yaml
 
 from e2e.caller import Caller
 from e2e.cluster import Cluster
-from e2e.stack import DOUBLE_IMAGE, SYSTEM, Sample, Stack, install
+from e2e.doubles import double
+from e2e.stack import SYSTEM, Sample, Stack, install
 from e2e.waiting import until
 
 pytestmark = pytest.mark.e2e
@@ -34,9 +35,7 @@ def locked(cluster: Cluster, stack: Stack) -> Iterator[Stack]:
 @pytest.fixture(scope="module")
 def model(locked: Stack, namespace: str) -> Iterator[Sample]:
     """A deployment, asleep, whose answers take a second."""
-    variables = {"DOUBLE_TTFT_MILLIS": "20", "DOUBLE_TOKENS_PER_SECOND": "32"}
-    environment = [{"name": name, "value": value} for name, value in variables.items()]
-    engine = {"image": DOUBLE_IMAGE, "env": environment}
+    engine = double(DOUBLE_TTFT_MILLIS=20, DOUBLE_TOKENS_PER_SECOND=32)
     sample = locked.apply_sample("smollm2", namespace, idle_seconds=600, engine=engine)
     sample.wait_condition("Ready", "True", seconds=60)
     yield sample

@@ -19,7 +19,8 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from e2e.stack import DOUBLE_IMAGE, IDLE, SYSTEM, Sample, Stack
+from e2e.doubles import double
+from e2e.stack import IDLE, SYSTEM, Sample, Stack
 from e2e.waiting import until
 
 pytestmark = pytest.mark.e2e
@@ -31,7 +32,7 @@ LEASE: Final = "tertium-operator"
 @pytest.fixture(scope="module")
 def sample(stack: Stack, namespace: str) -> Iterator[Sample]:
     """A sleeping deployment whose engine takes a few seconds to start."""
-    engine = {"image": DOUBLE_IMAGE, "env": [{"name": "DOUBLE_BOOT_SECONDS", "value": str(BOOT_SECONDS)}]}
+    engine = double(DOUBLE_BOOT_SECONDS=BOOT_SECONDS)
     made = stack.apply_sample("tiny-llama", namespace, idle_seconds=5, engine=engine)
     made.wait_condition("Ready", "True", seconds=90)
     yield made

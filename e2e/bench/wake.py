@@ -21,12 +21,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from e2e.bench.watch import Watch
+from e2e.doubles import double
 from e2e.environment import prepare
-from e2e.stack import DOUBLE_IMAGE, Sample, Stack, delete_namespace, install, make_namespace
+from e2e.stack import Sample, Stack, delete_namespace, install, make_namespace
 from e2e.waiting import until
 
 NAMESPACE: Final = "bench-wake"
-ENGINE: Final = {"image": DOUBLE_IMAGE, "env": [{"name": "DOUBLE_BOOT_SECONDS", "value": "0"}]}
+ENGINE: Final = double(DOUBLE_BOOT_SECONDS=0)
 
 # Marks in the order in which they happen; a step lasts from the mark before it.
 STEPS: Final = {

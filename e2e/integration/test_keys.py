@@ -20,7 +20,7 @@ from e2e.fleet.plane import SYSTEM, Plane
 from e2e.waiting import until
 from tertium.gateway.app import Gateway
 from tertium.kube.client import KubeCluster
-from tests.gateway.stack import a_layout, free_ports, running_envoy, until_listening
+from tests.gateway.stack import a_layout, running_envoy, until_listening
 
 pytestmark = pytest.mark.e2e
 
@@ -68,8 +68,7 @@ class Door:
 @asynccontextmanager
 async def running_gateway(directory: Path) -> AsyncIterator[Door]:
     """One gateway pod whose callers need a key."""
-    layout = a_layout(directory, api_keys=True)
-    (report,) = free_ports(1)
+    layout, report = a_layout(directory, api_keys=True)
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
     async with (
         aiohttp.ClientSession(connector=connector) as session,

@@ -172,8 +172,7 @@ async def running_stack(
     directory: Path, bounds: Bounds = DEFAULT_BOUNDS, **more: Any
 ) -> AsyncIterator[Stack]:
     """Start everything, wait until it is ready, stop everything."""
-    layout = a_layout(directory, **more)
-    (report,) = free_ports(1)
+    layout, report = a_layout(directory, **more)
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
     async with aiohttp.ClientSession(connector=connector) as session:
         stack = Stack(layout, session, report, bounds)
@@ -221,9 +220,12 @@ def an_address() -> str:
     return next(_addresses)
 
 
-def a_layout(directory: Path, **more: Any) -> Layout:
-    """Ports and files of a gateway pod of its own, ready for Envoy to start."""
-    listen, admin, activator, engine, resume = free_ports(5)
+def a_layout(directory: Path, **more: Any) -> tuple[Layout, int]:
+    """Ports and files of a gateway pod of its own, ready for Envoy to start, and the port of its reports.
+
+    All of one draw: what is free at two moments may be the same port.
+    """
+    listen, admin, activator, engine, resume, report = free_ports(6)
     layout = Layout(
         directory=str(directory),
         listen_port=listen,
@@ -234,7 +236,7 @@ def a_layout(directory: Path, **more: Any) -> Layout:
         **more,
     )
     prepare(layout, "test")
-    return layout
+    return layout, report
 
 
 def free_ports(count: int) -> list[int]:
