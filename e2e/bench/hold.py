@@ -24,6 +24,8 @@ from typing import Any, Final, cast
 import aiohttp
 
 from e2e.bench.usage import rss_mib
+from e2e.cluster import filter
+from e2e.cluster.progress import Steps
 from tertium.api.meta import Manifest, ObjectKey
 from tertium.gateway.app import run_gateway
 from tertium.gateway.settings import GatewaySettings
@@ -31,7 +33,7 @@ from tertium.kube.cluster import LLM_DEPLOYMENT, Cluster, Kind, WatchEvent
 from tests.gateway.stack import free_ports
 
 KIB: Final = 1024
-PORTS: Final = ("LISTEN", "ADMIN", "ACTIVATOR", "RESUME", "REPORT")
+PORTS: Final = ("LISTEN", "ADMIN", "ACTIVATOR", "RESUME", "HEALTH", "REPORT")
 ROWS: Final = (
     ("1 KiB", KIB, False),
     ("1 KiB, streams kept alive", KIB, True),
@@ -75,6 +77,7 @@ async def measure(held: int, size: int, *, stream: bool) -> dict[str, float]:
         environment = {
             **os.environ,
             "TERTIUM_ENVOY_DIR": directory,
+            "TERTIUM_FILTER_FILE": str(filter.build(Steps())),
             "TERTIUM_MAX_PENDING": "100000",
             "TERTIUM_MAX_PENDING_MEBIBYTES": _MEBIBYTES,
             "TERTIUM_LOG_LEVEL": "WARNING",

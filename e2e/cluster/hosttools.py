@@ -26,6 +26,10 @@ IMAGES: Final = (
     Tool("buildah", "buildah"),
     Tool("mmdebstrap", "mmdebstrap"),
 )
+FILTER: Final = (
+    Tool("rustc", "rustc"),
+    Tool("cc", "gcc"),  # rustc has it link
+)
 LOCAL: Final = (
     Tool("containerd", "containerd"),
     Tool("ctr", "containerd"),
@@ -40,6 +44,7 @@ LOCAL: Final = (
     Tool("cni:bridge", "containernetworking-plugins"),
     Tool("cni:host-local", "containernetworking-plugins"),
     *IMAGES,
+    *FILTER,
 )
 
 

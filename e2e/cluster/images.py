@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
-from e2e.cluster import binaries, debian, hosttools, pip
+from e2e.cluster import binaries, debian, filter, hosttools, pip
 from e2e.cluster.binaries import REPOSITORY
 from e2e.cluster.cache import cache_root, keyed
 from e2e.cluster.errors import ClusterError
@@ -156,6 +156,8 @@ class Buildah:
             arguments += [f"--build-arg={name.upper()}={self._base(name, steps)}" for name in debian.BASES]
             with pip.secrets() as secrets:
                 arguments += secrets
+                if spec.has_filter:
+                    arguments.append(f"--build-arg=FILTER={self._filter(steps)}")
                 if spec.reads:
                     arguments.append(f"--build-arg=RUNTIME={self._runtime(spec, arguments)}")
                 self._bud(spec, spec.tag, REPOSITORY, arguments)
@@ -215,6 +217,17 @@ class Buildah:
             finally:
                 if args[0] == "bud":
                     sh("unshare", "-m", *store, "rm", "--all", env=self._TOOLS, check=False)
+
+    def _filter(self, steps: Steps) -> str:
+        """Make an image of nothing but the gateway's filter unless it is there, and return its tag."""
+        built = filter.build(steps)
+        tag = f"localhost/tertium-filter:{built.parent.name}"
+        if not self._has(tag):
+            with tempfile.TemporaryDirectory(dir=self._home) as work:
+                shutil.copy2(built, work)
+                Path(work, "Dockerfile").write_text(f"FROM scratch\nCOPY {built.name} /{built.name}\n")
+                self._buildah("bud", "--quiet", "-t", tag, work)
+        return tag
 
     def _base(self, name: str, steps: Steps) -> str:
         """Make a base image unless it is there, and return its tag."""

@@ -13,7 +13,8 @@ class ImageSpec:
     """One image; `dockerfile` is relative to the repository, which is the build context.
 
     With `program`, the machine's Go compiles and the build context is that binary alone. With `reads`, the
-    Dockerfile has a stage `runtime` of everything but the code, which depends on these files alone.
+    Dockerfile has a stage `runtime` of everything but the code, which depends on these files alone. With
+    `has_filter`, the machine's rustc compiles the gateway's filter.
     `offline_args` are build arguments for buildah's path only.
     """
 
@@ -21,6 +22,7 @@ class ImageSpec:
     dockerfile: str
     program: GoProgram | None = None
     reads: tuple[str, ...] = ()
+    has_filter: bool = False
     offline_args: tuple[str, ...] = ()
 
     @property
@@ -42,6 +44,7 @@ PRODUCT: Final = (
         name="gateway",
         dockerfile="images/gateway/Dockerfile",
         reads=("requirements/runtime.txt", "requirements/gateway.txt"),
+        has_filter=True,
     ),
     # The engine's packages come from the machine as a read-only mount: six gigabytes are no layer for a test.
     ImageSpec(

@@ -17,6 +17,8 @@ from typing import Any, cast
 
 import aiohttp
 
+from e2e.cluster import filter
+from e2e.cluster.progress import Steps
 from tertium.api.meta import ObjectKey
 from tertium.gateway.app import Gateway
 from tertium.gateway.prepare import prepare
@@ -120,6 +122,11 @@ class Stack:
         await until(lambda: key in self.gateway.world.table.models)
         await self.settled()
         return key
+
+    async def health(self) -> int:
+        """The status of Envoy's health check."""
+        async with self.session.get(f"http://127.0.0.1:{self.layout.health_port}/healthz") as answer:
+            return answer.status
 
     async def settled(self) -> None:
         """Wait until Envoy has taken all that was published."""
@@ -225,7 +232,7 @@ def a_layout(directory: Path, **more: Any) -> tuple[Layout, int]:
 
     All of one draw: what is free at two moments may be the same port.
     """
-    listen, admin, activator, engine, resume, report = free_ports(6)
+    listen, admin, activator, engine, resume, health, report = free_ports(7)
     layout = Layout(
         directory=str(directory),
         listen_port=listen,
@@ -233,6 +240,8 @@ def a_layout(directory: Path, **more: Any) -> tuple[Layout, int]:
         activator_port=activator,
         engine_port=engine,
         resume_port=resume,
+        health_port=health,
+        filter_file=str(filter.build(Steps())),
         **more,
     )
     prepare(layout, "test")

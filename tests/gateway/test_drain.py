@@ -12,6 +12,8 @@ from typing import Any, cast
 import aiohttp
 import pytest
 
+from e2e.cluster import filter
+from e2e.cluster.progress import Steps
 from tertium.core.errors import Retryable
 from tertium.gateway.app import run_gateway
 from tertium.gateway.drain import drain_envoy, outlast_envoy
@@ -111,7 +113,7 @@ async def test_a_draining_pod_leaves_its_service_and_finishes_its_stream(tmp_pat
         async with asyncio.timeout(5):
             while not await stack.gateway.admin.draining():  # noqa: ASYNC110 - Envoy sends no event
                 await asyncio.sleep(0.01)
-        assert (await stack.send("", method="GET", path="/healthz")).status == 503
+        assert await stack.health() == 503
         assert not draining.done()
         engine.go_on.set()
         assert (await asked).text.endswith("data: [DONE]\n\n")
@@ -130,13 +132,15 @@ async def test_an_envoy_without_its_activator_says_so_in_openais_shape(tmp_path:
 
 
 async def test_what_is_held_at_the_end_of_a_drain_is_told_so_before_envoy_ends(tmp_path: Path) -> None:
-    listen, admin_port, activator, resume, report = free_ports(5)
+    listen, admin_port, activator, resume, health, report = free_ports(6)
     settings = GatewaySettings(
         envoy_dir=tmp_path,
+        filter_file=filter.build(Steps()),
         listen_port=listen,
         admin_port=admin_port,
         activator_port=activator,
         resume_port=resume,
+        health_port=health,
         report_port=report,
         drain_seconds=6,
     )

@@ -146,7 +146,7 @@ async def test_the_load_report_counts_the_streams_of_each_replica(stack: Stack) 
         await stack.add_replica(key, engine)
     asked = [asyncio.create_task(stack.ask(key.name, stream=True)) for _ in range(6)]
     await until(lambda: sum(len(engine.requests) for engine in engines) == 6)
-    seen = (await stack.gateway.admin.counters()).requests[str(key)]
+    seen = (await stack.gateway.admin.requests())[str(key)]
     running = {engine.ip: Calls(active=len(engine.requests)) for engine in engines}
     assert seen.by_address == running
     assert seen.active == 6

@@ -8,8 +8,9 @@ import pytest
 
 from tertium.api.load import ModelLoad
 from tertium.api.meta import ObjectKey
-from tertium.gateway.counters import Calls, Counters, Meter, Requests, Tokens, read_counters
+from tertium.gateway.counters import Calls, Counters, Meter, Requests, Tokens, read_requests
 from tertium.gateway.load import LoadBook
+from tertium.gateway.tally import read_tally
 
 KEY = ObjectKey("team", "m")
 START = datetime(2025, 1, 1, tzinfo=UTC)
@@ -66,7 +67,7 @@ def test_tokens_of_all_keys_are_added_and_those_of_another_life_are_not() -> Non
 
 
 @pytest.mark.parametrize(
-    ("stats", "counters"),
+    ("stats", "requests"),
     [
         pytest.param(
             {
@@ -76,13 +77,7 @@ def test_tokens_of_all_keys_are_added_and_those_of_another_life_are_not() -> Non
                 "cluster.team/m.endpoint.10.0.0.1_8000.rq_total": 8,
                 "cluster.team/m.endpoint.127.0.0.1_9109.rq_active": 1,
             },
-            Counters(
-                requests={
-                    "team/m": Requests(
-                        active=2, total=9, by_address={"10.0.0.1": Calls(active=2, finished=6)}
-                    )
-                }
-            ),
+            {"team/m": Requests(active=2, total=9, by_address={"10.0.0.1": Calls(active=2, finished=6)})},
             id="requests by replica; the activator is none",
         ),
         pytest.param(
@@ -90,28 +85,19 @@ def test_tokens_of_all_keys_are_added_and_those_of_another_life_are_not() -> Non
                 "cluster.team/m.endpoint.[fd00__1]_8000.rq_active": 1,
                 "cluster.team/m.upstream_rq_active": 1,
             },
-            Counters(requests={"team/m": Requests(active=1, by_address={"fd00::1": Calls(active=1)})}),
+            {"team/m": Requests(active=1, by_address={"fd00::1": Calls(active=1)})},
             id="an IPv6 address",
         ),
-        pytest.param(
-            {
-                "usage.metered.of.team/a.endpoint.b|uid-1|key.of.c|d": 2,
-                "usage.prompt_tokens.of.team/a.endpoint.b|uid-1|key.of.c|d": 30,
-                "usage.metered.of.team/m|uid-2|": 1,
-                "usage.metered.of.team/m|uid-3|-": 1,
-                "usage.something.of.team/m|uid-2|": 1,
-            },
-            Counters(
-                tokens={
-                    Meter("team/a.endpoint.b", "uid-1", "key.of.c|d"): Tokens(2, 0, 30, 0),
-                    Meter("team/m", "uid-2", ""): Tokens(metered=1),
-                    Meter("team/m", "uid-3", ""): Tokens(metered=1),
-                }
-            ),
-            id="tokens by deployment, UID and key",
-        ),
-        pytest.param({"server.uptime": 3, "cluster.m.version_text": "a"}, Counters(), id="anything else"),
+        pytest.param({"server.uptime": 3, "cluster.m.version_text": "a"}, {}, id="anything else"),
     ],
 )
-def test_envoys_stats_are_read(stats: dict[str, int | str], counters: Counters) -> None:
-    assert read_counters(stats) == counters
+def test_envoys_stats_are_read(stats: dict[str, int | str], requests: dict[str, Requests]) -> None:
+    assert read_requests(stats) == requests
+
+
+def test_the_sums_of_the_filter_are_read() -> None:
+    text = "2 0 30 0 team/a.endpoint.b|uid-1|team/c|d\n1 4 5 6 team/m|uid-2|\nanything else\n1 2 3 a|b|c\n"
+    assert read_tally(text) == {
+        Meter("team/a.endpoint.b", "uid-1", "team/c|d"): Tokens(2, 0, 30, 0),
+        Meter("team/m", "uid-2", ""): Tokens(1, 4, 5, 6),
+    }

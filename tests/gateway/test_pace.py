@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import cast
 
 import pytest
 
 from tertium.api.meta import ObjectKey
 from tertium.core.errors import Retryable
-from tertium.gateway.counters import Counters, read_counters
+from tertium.gateway.counters import Requests, read_requests
 from tertium.gateway.envoy_admin import EnvoyAdmin
 from tertium.gateway.pace import Pace
 
@@ -23,14 +24,14 @@ class Admin:
         self.active = active
         self.looks = 0
 
-    async def counters(self) -> Counters:
+    async def requests(self) -> Mapping[str, Requests]:
         self.looks += 1
         if self.active is None:
             raise Retryable("no answer")
         held = {"upstream_rq_active": 99, "endpoint.127.0.0.1_9109.rq_active": 90}
         replicas = {"endpoint.10.0.0.1_8000.rq_active": self.active, "endpoint.10.0.0.2_8000.rq_active": 0}
         counted = {**held, **replicas}.items()
-        return read_counters(
+        return read_requests(
             {f"cluster.team/{name}.{what}": count for name in "mn" for what, count in counted}
         )
 

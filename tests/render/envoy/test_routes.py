@@ -45,7 +45,7 @@ def test_each_name_of_a_model_leads_to_its_cluster() -> None:
 def test_a_model_route_has_no_time_out_and_says_whom_it_is_for() -> None:
     route = routes_of("a")["a"]
     assert route["route"]["timeout"] == "0s"
-    assert route["request_headers_to_add"][0]["header"] == {"key": "x-tertium-deployment", "value": "team/a"}
+    assert route["metadata"]["filter_metadata"]["tertium"] == {"deployment": "team/a|"}
 
 
 def test_a_sleeping_model_has_only_the_activator() -> None:

@@ -15,6 +15,7 @@ from tertium.api.meta import ObjectKey
 from tertium.core.errors import Retryable
 from tertium.gateway import answers
 from tertium.gateway.answers import Answer, Asked
+from tertium.gateway.counters import Counters
 from tertium.gateway.envoy_admin import EnvoyAdmin
 from tertium.gateway.exposition import exposition
 from tertium.gateway.holds import Ask, Holds
@@ -22,6 +23,7 @@ from tertium.gateway.keys import KeyBook
 from tertium.gateway.load import LoadBook
 from tertium.gateway.publish import Publisher
 from tertium.gateway.streams import Streams, response_of
+from tertium.gateway.tally import Tally
 from tertium.gateway.wishes import wish_of
 from tertium.gateway.world import World
 from tertium.render.envoy.layout import (
@@ -85,11 +87,17 @@ def report_app(
     streams: Streams,
     *,
     admin: EnvoyAdmin,
+    tally: Tally,
     publisher: Publisher,
     registry: CollectorRegistry,
 ) -> web.Application:
     """Return the application for the operator (`/load`), the kubelet (`/livez`, `/readyz`) and Prometheus."""
     book = LoadBook(datetime.now(UTC))
+
+    async def counters() -> Counters:
+        # In this order: a request that has ended has its tokens in the sums.
+        requests = await admin.requests()
+        return Counters(requests=requests, tokens=await tally.read())
 
     async def load(request: web.Request) -> web.Response:
         if not world.synced:
@@ -97,22 +105,22 @@ def report_app(
         try:
             # In this order: a process that came in between is never counted twice.
             epoch = await admin.epoch()
-            counters = streams.counted_once(await admin.counters())
+            seen = streams.counted_once(await counters())
         except Retryable as fault:
             return web.Response(status=503, text=f"{fault}\n")
         uids = {key: model.uid for key, model in world.table.models.items()}
-        report = book.report(uids, counters, holds.waiters.count, datetime.now(UTC), epoch=epoch)
+        report = book.report(uids, seen, holds.waiters.count, datetime.now(UTC), epoch=epoch)
         return web.Response(
             text=report.model_dump_json(by_alias=True, exclude_defaults=True), content_type="application/json"
         )
 
     async def metrics(request: web.Request) -> web.Response:
         try:
-            counters = await admin.counters()
+            seen = await counters()
         except Retryable as fault:
             return web.Response(status=503, text=f"{fault}\n")
         own = generate_latest(registry)
-        return web.Response(body=own + exposition(counters), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(body=own + exposition(seen), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def live(request: web.Request) -> web.Response:
         return web.Response(text="ok\n")

@@ -10,10 +10,15 @@ from typing import Any, Final
 from tertium.core.refusal import Refusal
 from tertium.core.routing import Model, RoutingTable
 from tertium.gateway.waiters import Full
-from tertium.render.envoy.forms import FORM_BROKEN, FORM_CONTENT_TYPE, MODEL_MISSING
+from tertium.render.envoy.filter import (
+    BODY_NOT_JSON,
+    FORM_BROKEN,
+    FORM_CONTENT_TYPE,
+    JSON_CONTENT_TYPE,
+    MODEL_MISSING,
+)
 from tertium.render.envoy.layout import RELEASE_HEADER, RELEASE_VALUE
-from tertium.render.envoy.listener import JSON_CONTENT_TYPE
-from tertium.render.envoy.routes import API_PATHS, BODY_NOT_JSON, MODEL_UNKNOWN
+from tertium.render.envoy.routes import API_PATHS, MODEL_UNKNOWN
 
 _LEAST_RETRY_SECONDS: Final = 5
 _MOST_RETRY_SECONDS: Final = 110

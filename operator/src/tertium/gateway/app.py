@@ -25,6 +25,7 @@ from tertium.gateway.publish import Publisher
 from tertium.gateway.resume import Resume
 from tertium.gateway.settings import GatewaySettings
 from tertium.gateway.streams import Streams
+from tertium.gateway.tally import Tally
 from tertium.gateway.waiters import DEFAULT_BOUNDS, Bounds
 from tertium.gateway.warm_up import WarmUp
 from tertium.gateway.world import World
@@ -57,6 +58,7 @@ class Gateway:
         self._cluster = cluster
         self.world = World()
         self.admin = EnvoyAdmin(session, layout.admin_port)
+        self.tally = Tally(session, layout.resume_port)
         self.publisher = Publisher(layout)
         self._registry = CollectorRegistry()
         metrics = GatewayMetrics(self._registry)
@@ -90,6 +92,7 @@ class Gateway:
             self.holds,
             self.streams,
             admin=self.admin,
+            tally=self.tally,
             publisher=self.publisher,
             registry=self._registry,
         )

@@ -1,4 +1,4 @@
-"""Envoy's counters, read from its stats: requests by cluster and replica, tokens by deployment and key."""
+"""What is counted in Envoy: requests by cluster and replica, read from its stats, and tokens."""
 
 from __future__ import annotations
 
@@ -9,20 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from tertium.render.envoy.layout import ACTIVATOR_HOST
-from tertium.render.envoy.usage import COUNTED, STAT_PREFIX, TAG
 
-PATTERN: Final = (
-    r"^cluster\..*\.(upstream_rq_(active|total)|endpoint\..*\.rq_(active|total))$"
-    rf"|^{STAT_PREFIX}\."
-)
+PATTERN: Final = r"^cluster\..*\.(upstream_rq_(active|total)|endpoint\..*\.rq_(active|total))$"
 """What to ask Envoy for."""
 
 _CLUSTER: Final = re.compile(r"cluster\.(?P<cluster>.*)\.upstream_rq_(?P<what>active|total)")
 _REPLICA: Final = re.compile(
     r"cluster\.(?P<cluster>.*)\.endpoint\.(?P<address>.*)_\d+\.rq_(?P<what>active|total)"
-)
-_USAGE: Final = re.compile(
-    rf"{STAT_PREFIX}\.(?P<what>\w+)\.{TAG}\.(?P<cluster>[^|]*)\|(?P<uid>[^|]*)\|(?P<key>.*)"
 )
 
 
@@ -61,45 +54,37 @@ class Meter(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counters:
-    """One look at Envoy."""
+    """One look at all of it."""
 
     requests: Mapping[str, Requests] = field(default_factory=dict)
     """By deployment."""
     tokens: Mapping[Meter, Tokens] = field(default_factory=dict)
 
 
-def read_counters(stats: Mapping[str, Any]) -> Counters:
-    """Return the counters among Envoy's stats; anything else in there is left out."""
+def read_requests(stats: Mapping[str, Any]) -> Mapping[str, Requests]:
+    """Return the requests of each cluster among Envoy's stats; anything else in there is left out."""
     clusters: defaultdict[str, dict[str, int]] = defaultdict(dict)
     replicas: defaultdict[str, defaultdict[str, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
-    tokens: defaultdict[Meter, dict[str, int]] = defaultdict(dict)
     for name, value in stats.items():
-        if found := _USAGE.fullmatch(name):
-            if found["what"] in COUNTED:
-                key = "" if found["key"] == "-" else found["key"]
-                tokens[Meter(found["cluster"], found["uid"], key)][found["what"]] = value
-        elif found := _CLUSTER.fullmatch(name):
+        if found := _CLUSTER.fullmatch(name):
             clusters[found["cluster"]][found["what"]] = value
         elif (found := _REPLICA.fullmatch(name)) and (
             address := _address(found["address"])
         ) != ACTIVATOR_HOST:
             replicas[found["cluster"]][address][found["what"]] = value
-    return Counters(
-        requests={
-            cluster: Requests(
-                **numbers,
-                by_address={
-                    address: Calls(
-                        active=calls.get("active", 0),
-                        finished=max(0, calls.get("total", 0) - calls.get("active", 0)),
-                    )
-                    for address, calls in replicas[cluster].items()
-                },
-            )
-            for cluster, numbers in clusters.items()
-        },
-        tokens={meter: Tokens(**numbers) for meter, numbers in tokens.items()},
-    )
+    return {
+        cluster: Requests(
+            **numbers,
+            by_address={
+                address: Calls(
+                    active=calls.get("active", 0),
+                    finished=max(0, calls.get("total", 0) - calls.get("active", 0)),
+                )
+                for address, calls in replicas[cluster].items()
+            },
+        )
+        for cluster, numbers in clusters.items()
+    }
 
 
 def _address(stat: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import aiohttp
 
 from tertium.core.errors import Retryable
-from tertium.gateway.counters import PATTERN, Counters, read_counters
+from tertium.gateway.counters import PATTERN, Requests, read_requests
 from tertium.render.envoy.layout import STAT_PREFIX
 
 _DOWNSTREAM: Final = f"http.{STAT_PREFIX}.downstream_rq_active"
@@ -36,9 +36,9 @@ class EnvoyAdmin:
         answer = await self._call("GET", "/stats", {"format": "json", "filter": pattern})
         return {item["name"]: item["value"] for item in answer["stats"] if "value" in item}
 
-    async def counters(self) -> Counters:
-        """Return what Envoy has counted of requests and tokens."""
-        return read_counters(await self.stats(PATTERN))
+    async def requests(self) -> Mapping[str, Requests]:
+        """Return what Envoy has counted of requests, by cluster."""
+        return read_requests(await self.stats(PATTERN))
 
     async def epoch(self) -> str:
         """Return the name of this life of Envoy's counters. A process that has none yet gets a random one."""

@@ -41,8 +41,6 @@ class _Usage(Collector):
         """Add up what deployments of one name, one after another, have used: a series has no UID."""
         sums: dict[tuple[str, str], list[int]] = {}
         for meter, tokens in self._counters.tokens.items():
-            if meter.deployment == "-":
-                continue  # an answer that led to no deployment, as the list of models
             before = sums.get((meter.deployment, meter.key), [0] * len(tokens))
             sums[meter.deployment, meter.key] = [a + b for a, b in zip(before, tokens, strict=True)]
         return sorted(sums.items())

@@ -56,6 +56,6 @@ class Pace:
 
     async def _read(self) -> Mapping[str, Requests]:
         try:
-            return (await self._admin.counters()).requests
+            return await self._admin.requests()
         except Retryable:
             return {}

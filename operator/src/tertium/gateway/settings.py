@@ -21,11 +21,17 @@ class GatewaySettings(BaseSettings):
 
     pod_name: str = Field(default="gateway", description="Name of this pod; it signs the demand Leases.")
     envoy_dir: Path = Field(default=Path("/etc/tertium/envoy"), description="Directory shared with Envoy.")
+    filter_file: Path = Field(
+        default=Path("/usr/local/lib/tertium/filter.so"), description="Tertium's filter, which Envoy loads."
+    )
     listen_port: int = Field(default=8080, ge=1, le=65535, description="Where callers connect to Envoy.")
     admin_port: int = Field(default=9901, ge=1, le=65535, description="Envoy's admin interface, on loopback.")
     activator_port: int = Field(default=9109, ge=1, le=65535, description="The activator, on loopback.")
     resume_port: int = Field(
         default=9111, ge=1, le=65535, description="Where the activator sends held streams on, on loopback."
+    )
+    health_port: int = Field(
+        default=9112, ge=1, le=65535, description="`/healthz` of Envoy: whether this pod takes callers."
     )
     report_port: int = Field(
         default=9110, ge=1, le=65535, description="`/load`, `/metrics`, `/livez` and `/readyz`."
@@ -75,8 +81,10 @@ class GatewaySettings(BaseSettings):
             admin_port=self.admin_port,
             activator_port=self.activator_port,
             resume_port=self.resume_port,
+            health_port=self.health_port,
             tls_directory="" if self.tls_dir is None else str(self.tls_dir),
             trusted_hops=self.trusted_hops,
+            filter_file=str(self.filter_file),
             api_keys=self.auth_mode == "APIKey",
         )
 

@@ -6,23 +6,18 @@ from typing import Final
 
 from tertium.render.envoy.clusters import FROM_ACTIVATOR, activator_cluster, discovery_cluster
 from tertium.render.envoy.layout import DISCOVERY_CLUSTER, TYPES, Layout, Resource, address
-from tertium.render.envoy.listener import build_listener, build_resume_listener
-from tertium.render.envoy.usage import STAT_PREFIX as USAGE_PREFIX
+from tertium.render.envoy.listener import build_health_listener, build_listener, build_resume_listener
 
 _MOST_CONNECTIONS: Final = 20_000
 _STATS: Final = [
     *(
         {"prefix": prefix}
-        for prefix in (
-            *("http.", "listener.", "listener_manager.", "cluster_manager.", "server.", "overload."),
-            f"{USAGE_PREFIX}.",
-        )
+        for prefix in ("http.", "listener.", "listener_manager.", "cluster_manager.", "server.", "overload.")
     ),
     *(
         {"suffix": suffix}
         for suffix in (
-            *(".upstream_rq_active", ".upstream_rq_total", ".upstream_rq_completed"),
-            *(".upstream_rq_2xx", ".upstream_rq_4xx", ".upstream_rq_5xx", ".upstream_rq_pending_overflow"),
+            *(".upstream_rq_active", ".upstream_rq_total", ".upstream_rq_pending_overflow"),
             *(".upstream_rq_retry", ".upstream_rq_retry_overflow", ".upstream_cx_connect_fail"),
             *(".membership_total", ".update_rejected"),
         )
@@ -51,7 +46,11 @@ def build_bootstrap(layout: Layout, *, node: str) -> Resource:
         "admin": {"address": address("127.0.0.1", layout.admin_port)},
         "dynamic_resources": {"ads_config": _DISCOVERY, "cds_config": FROM_ACTIVATOR},
         "static_resources": {
-            "listeners": [build_listener(layout), build_resume_listener(layout)],
+            "listeners": [
+                build_listener(layout),
+                build_resume_listener(layout),
+                build_health_listener(layout),
+            ],
             "clusters": [activator_cluster(layout), discovery_cluster(layout)],
         },
         # Searching all stats of a thousand clusters takes tens of milliseconds; a wake waits for that.

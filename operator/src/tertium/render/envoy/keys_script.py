@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tertium.render.envoy.layout import KEY_HEADER, KEY_METADATA, SLOT_HEADER
+from tertium.render.envoy.layout import KEY_HEADER, KEY_METADATA, MODEL_STATE, SLOT_HEADER
 
 _ANSWER: Final = """
 -- The body becomes JSON on its way out, by what stands in the metadata.
@@ -207,7 +207,7 @@ function envoy_on_request(handle)
   handle:metadata() -- has the route looked up by the model's name, which was read after the last look
   local namespace, name = (stream:routeName() or ""):match("^([^/]+)/([^/]+)$")
   if namespace and not permitted(known.allow, namespace, name) then
-    local model = (facts:get("tertium") or {}).model
+    local model = stream:filterState():get("@MODEL_STATE@")
     refuse(handle, "403", "invalid_request_error", "model_not_allowed", ("The API key '%s' may not use the "
       .. "model '%s'. GET /v1/models lists those it may use."):format(headers:get("@KEY_HEADER@"), model))
   end
@@ -227,7 +227,12 @@ def permit_script() -> str:
 
 
 def _named(script: str) -> str:
-    names = {"@KEY_HEADER@": KEY_HEADER, "@SLOT_HEADER@": SLOT_HEADER, "@METADATA@": KEY_METADATA}
+    names = {
+        "@KEY_HEADER@": KEY_HEADER,
+        "@SLOT_HEADER@": SLOT_HEADER,
+        "@METADATA@": KEY_METADATA,
+        "@MODEL_STATE@": MODEL_STATE,
+    }
     for mark, name in names.items():
         script = script.replace(mark, name)
     return script

@@ -28,6 +28,8 @@ PROBLEM_HEADER: Final = "x-tertium-problem"
 MODEL_HEADER: Final = "x-tertium-model"
 STREAM_HEADER: Final = "x-tertium-stream"
 """`true` where the body's `stream` is."""
+PREFIX_HEADER: Final = "x-tertium-prefix"
+"""The hash of the beginning of the prompt, where that decides on the replica."""
 RESUMED_HEADER: Final = "x-tertium-resumed"
 """On a request that the activator has held and sends on itself."""
 ASKED_HOLD_HEADER: Final = "x-asked-hold-seconds"
@@ -67,10 +69,14 @@ class Layout:
     engine_port: int = names.ENGINE_PORT
     resume_port: int = 9111
     """On loopback: where the activator sends streams on that it has opened already."""
+    health_port: int = 9112
+    """Where it is asked whether this pod takes callers."""
     tls_directory: str = ""
     """Where the certificate for callers is mounted; empty: callers are served without encryption."""
     trusted_hops: int = 0
     """How many proxies in front tell the truth about the caller's address."""
+    filter_file: str = "/usr/local/lib/tertium/filter.so"
+    """Tertium's own filter."""
     api_keys: bool = False
     """Whether callers need an API key."""
 

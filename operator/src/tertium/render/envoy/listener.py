@@ -1,22 +1,17 @@
-"""The listener: what is stripped from a request, how its `model` is read, what is logged."""
+"""The listener: what is stripped from a request, which filters it passes, what is logged."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from tertium.render.envoy.affinity import mark_prefix
 from tertium.render.envoy.clusters import FROM_ACTIVATOR
-from tertium.render.envoy.forms import MODEL_MISSING, read_form
+from tertium.render.envoy.filter import before_activator, before_callers, strip_private
 from tertium.render.envoy.keys import filters_after_body, filters_before_body
 from tertium.render.envoy.layout import (
     ACTIVATOR_HOST,
-    ASKED_HOLD_HEADER,
     BODY_LIMIT_BYTES,
     KEY_HEADER,
     LONGEST_STREAM,
-    METADATA,
-    MODEL_STATE,
-    RELEASE_HEADER,
     ROUTES,
     STAT_PREFIX,
     TYPES,
@@ -25,13 +20,13 @@ from tertium.render.envoy.layout import (
     address,
 )
 from tertium.render.envoy.replies import build_local_replies
-from tertium.render.envoy.routes import BODY_NOT_JSON
 from tertium.render.envoy.tls import encrypted
-from tertium.render.envoy.usage import usage_filter, usage_logs
 
 _HTTP: Final = f"{TYPES}.extensions.filters.http"
+_CONNECTION_MANAGER: Final = (
+    f"{TYPES}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+)
 RESUME_STAT_PREFIX: Final = "resume"
-JSON_CONTENT_TYPE: Final = r"(?i)\s*application/json\s*(;.*)?"
 
 
 def build_listener(layout: Layout) -> Resource:
@@ -59,13 +54,30 @@ def build_resume_listener(layout: Layout) -> Resource:
         "stat_prefix": RESUME_STAT_PREFIX,
         "use_remote_address": False,
         "access_log": [],
-        "http_filters": [_read_model(), _name_model(), mark_prefix(), _router()],
+        "http_filters": [before_activator(layout), _router()],
     }
     del http["early_header_mutation_extensions"]
     return {
         "name": RESUME_STAT_PREFIX,
         "address": address(ACTIVATOR_HOST, layout.resume_port),
         "per_connection_buffer_limit_bytes": BODY_LIMIT_BYTES,
+        "filter_chains": [{"filters": [{"name": "http", "typed_config": http}]}],
+    }
+
+
+def build_health_listener(layout: Layout) -> Resource:
+    """Return the listener that says whether this pod takes callers: a port of its own, without encryption."""
+    nothing = {"virtual_hosts": [{"name": "all", "domains": ["*"]}]}
+    http = {
+        "@type": _CONNECTION_MANAGER,
+        "stat_prefix": "health",
+        "request_timeout": "10s",
+        "route_config": nothing,
+        "http_filters": [_health(), _router()],
+    }
+    return {
+        "name": "health",
+        "address": address("0.0.0.0", layout.health_port),
         "filter_chains": [{"filters": [{"name": "http", "typed_config": http}]}],
     }
 
@@ -82,7 +94,7 @@ _KEEPALIVE: Final = [
 
 def _http(layout: Layout) -> Resource:
     return {
-        "@type": f"{TYPES}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "@type": _CONNECTION_MANAGER,
         "stat_prefix": STAT_PREFIX,
         "server_name": "tertium",
         "stream_idle_timeout": LONGEST_STREAM,
@@ -104,38 +116,17 @@ def _http(layout: Layout) -> Resource:
         "path_with_escaped_slashes_action": "UNESCAPE_AND_FORWARD",
         "preserve_external_request_id": True,
         "always_set_request_id_in_response": True,
-        "early_header_mutation_extensions": [_strip()],
+        "early_header_mutation_extensions": [strip_private(layout)],
         "rds": {"route_config_name": ROUTES, "config_source": FROM_ACTIVATOR},
         "local_reply_config": build_local_replies(),
-        "access_log": [_access_log(), *usage_logs()],
+        "access_log": [_access_log()],
         "http_filters": _filters(layout),
     }
 
 
 def _filters(layout: Layout) -> list[Resource]:
     before, after = (filters_before_body(), filters_after_body()) if layout.api_keys else ([], [])
-    return [
-        *(_health(), *before),
-        *(_read_model(), read_form(), _name_model()),
-        *(*after, mark_prefix(), usage_filter(), _router()),
-    ]
-
-
-def _strip() -> Resource:
-    """Remove what only Envoy and the activator may say to each other, whoever sent it."""
-    return {
-        "name": "strip",
-        "typed_config": {
-            "@type": f"{TYPES}.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
-            "mutations": [
-                {"remove": ASKED_HOLD_HEADER},
-                {"append": {"header": {"key": ASKED_HOLD_HEADER, "value": "%REQ(x-tertium-hold-seconds)%"}}},
-                {"remove": RELEASE_HEADER},
-                {"remove_on_match": {"key_matcher": {"prefix": "x-tertium-", "ignore_case": True}}},
-                {"remove_on_match": {"key_matcher": {"prefix": "x-envoy-", "ignore_case": True}}},
-            ],
-        },
-    }
+    return [*before, before_callers(layout), *after, _router()]
 
 
 def _health() -> Resource:
@@ -149,64 +140,22 @@ def _health() -> Resource:
     }
 
 
-def _read_model() -> Resource:
-    """Put `model` of a JSON body, or what is wrong with the body, into metadata for the routes."""
-    problem = {"metadata_namespace": METADATA, "key": "body"}
-    return {
-        "name": "read-model",
-        "typed_config": {
-            "@type": f"{_HTTP}.json_to_metadata.v3.JsonToMetadata",
-            "request_rules": {
-                "allow_content_types_regex": {"regex": JSON_CONTENT_TYPE},
-                "rules": [
-                    {
-                        "selectors": [{"key": "model"}],
-                        "on_present": {"metadata_namespace": METADATA, "key": "model"},
-                        "on_missing": {**problem, "value": MODEL_MISSING},
-                        "on_error": {**problem, "value": BODY_NOT_JSON},
-                    },
-                    {
-                        "selectors": [{"key": "stream"}],
-                        "on_present": {"metadata_namespace": METADATA, "key": "stream"},
-                    },
-                ],
-            },
-        },
-    }
-
-
-def _name_model() -> Resource:
-    """Put the name where routes are looked up by it; the route chosen before the body was read is void."""
-    name = {"text_format_source": {"inline_string": f"%DYNAMIC_METADATA({METADATA}:model)%"}}
-    return {
-        "name": "name-model",
-        "typed_config": {
-            "@type": f"{_HTTP}.set_filter_state.v3.Config",
-            "on_request_headers": [
-                {
-                    "object_key": MODEL_STATE,
-                    "factory_key": "envoy.string",
-                    "format_string": {**name, "omit_empty_values": True},
-                    "skip_if_empty": True,
-                }
-            ],
-            "clear_route_cache": True,
-        },
-    }
-
-
 def _router() -> Resource:
     return {
         "name": "router",
-        "typed_config": {"@type": f"{_HTTP}.router.v3.Router", "suppress_envoy_headers": True},
+        "typed_config": {
+            "@type": f"{_HTTP}.router.v3.Router",
+            "suppress_envoy_headers": True,
+            # Counting by status and cluster, which nobody reads, costs a request as much as writing its line
+            # in the log.
+            "dynamic_stats": False,
+        },
     }
 
 
 def _access_log() -> Resource:
     return {
         "name": "stdout",
-        # Probes come every two seconds and say nothing about requests.
-        "filter": {"not_health_check_filter": {}},
         "typed_config": {
             "@type": f"{TYPES}.extensions.access_loggers.stream.v3.StdoutAccessLog",
             "log_format": {"json_format": _ACCESS_FIELDS},

@@ -1,8 +1,8 @@
 """Which request goes where: a model's name to its cluster, everything else to the activator's own answers.
 
-The filters in `listener.py` have put `model` of a body, or what is wrong with that body, into metadata; the
-last routes tell the activator which, so that it never has to read a body. A name is looked up, not searched
-for: with a thousand deployments, trying one route after the other costs four times as much as all the rest.
+Our filter has left the name that a body's `model` has, or what is wrong with that body; the last routes tell
+the activator which, so that it never has to read a body. A name is looked up, not searched for: with a
+thousand deployments, trying one route after the other costs four times as much as all the rest.
 """
 
 from __future__ import annotations
@@ -25,11 +25,17 @@ from google.protobuf.json_format import ParseDict
 from xds.core.v3.extension_pb2 import TypedExtensionConfig
 
 from tertium.core.routing import Target
-from tertium.render.envoy.affinity import route_by_prefix
-from tertium.render.envoy.forms import FORM_BROKEN, MODEL_MISSING
+from tertium.render.envoy.affinity import ROUTE_BY_PREFIX
+from tertium.render.envoy.filter import (
+    BODY_NOT_JSON,
+    FORM_BROKEN,
+    MODEL_MISSING,
+    PROBLEM,
+    ROUTE_DEPLOYMENT,
+    ROUTE_PREFIX,
+)
 from tertium.render.envoy.layout import (
     ACTIVATOR_CLUSTER,
-    DEPLOYMENT_HEADER,
     LONGEST_STREAM,
     LOOKUPS_HEADER,
     METADATA,
@@ -37,28 +43,24 @@ from tertium.render.envoy.layout import (
     MODEL_STATE,
     MOST_LOOKUPS,
     PROBLEM_HEADER,
-    REDIRECTED_HEADER,
     RELEASE_HEADER,
     RELEASE_VALUE,
     ROUTES,
-    STREAM_HEADER,
     TYPES,
     Resource,
     message,
 )
-from tertium.render.envoy.usage import ROUTE_KEY
 
-BODY_NOT_JSON: Final = "body_not_json"
 MODEL_UNKNOWN: Final = "model_unknown"
 UNROUTED: Final = "unrouted"
 
-API_PATHS: Final = (
-    r"/v1/.*|/v2/(rerank|embed)|/(rerank|score|classify|pooling|tokenize|detokenize|invocations)"
+_OPENAI: Final = "/v1/"
+_OTHERS: Final = (
+    r"/v2/(rerank|embed)|/(rerank|score|classify|pooling|tokenize|detokenize|invocations)"
     r"|/inference/v1/generate"
 )
+API_PATHS: Final = rf"{_OPENAI}.*|{_OTHERS}"
 """What the engine serves to callers, as far as a `model` in the body says which one is meant."""
-
-_SAFE_NAME: Final = "[!-~]+"
 
 
 def build_routes(models: Mapping[str, Target]) -> RouteConfiguration:
@@ -79,10 +81,12 @@ def build_routes(models: Mapping[str, Target]) -> RouteConfiguration:
 def _model_route(target: Target) -> Packed:
     route = Route()
     route.CopyFrom(_MODEL_ROUTE)
-    route.name = route.route.cluster = route.request_headers_to_add[0].header.value = str(target.key)
-    route.metadata.filter_metadata[METADATA][ROUTE_KEY] = f"{target.key}|{target.uid}"
+    route.name = route.route.cluster = str(target.key)
+    facts = route.metadata.filter_metadata[METADATA]
+    facts[ROUTE_DEPLOYMENT] = f"{target.key}|{target.uid}"
     if target.prefix_characters:
-        ParseDict(route_by_prefix(target.prefix_characters), route)
+        facts[ROUTE_PREFIX] = target.prefix_characters
+        ParseDict(ROUTE_BY_PREFIX, route)
     packed = Packed()
     packed.Pack(route)
     return packed
@@ -96,12 +100,6 @@ _MODEL_ROUTE: Final = message(
     Route,
     {
         "match": {"prefix": "/"},
-        "request_headers_to_add": [
-            _set(DEPLOYMENT_HEADER, ""),
-            _set(STREAM_HEADER, f"%DYNAMIC_METADATA({METADATA}:stream)%"),
-        ],
-        # Left over when the activator had the request looked up again.
-        "request_headers_to_remove": [PROBLEM_HEADER, MODEL_HEADER, LOOKUPS_HEADER, REDIRECTED_HEADER],
         "route": {"timeout": "0s", "idle_timeout": LONGEST_STREAM},
     },
 )
@@ -157,15 +155,10 @@ def _frame() -> Resource:
 
 
 def _is_api_call() -> Resource:
-    regex = {"google_re2": {}, "regex": rf"({API_PATHS})(\?.*)?"}
-    return {
-        "and_matcher": {
-            "predicate": [
-                _header(":method", {"exact": "POST"}),
-                _header(":path", {"safe_regex": regex}),
-            ]
-        }
-    }
+    others = {"safe_regex": {"google_re2": {}, "regex": rf"({_OTHERS})(\?.*)?"}}
+    # What nearly all ask for comes first, and without a regular expression.
+    path = {"or_matcher": {"predicate": [_header(":path", {"prefix": _OPENAI}), _header(":path", others)]}}
+    return {"and_matcher": {"predicate": [_header(":method", {"exact": "POST"}), path]}}
 
 
 def _header(name: str, match: Resource) -> Resource:
@@ -180,22 +173,17 @@ def _to(name: str, routes: list[Resource]) -> Resource:
 
 def _answers() -> list[Resource]:
     """Routes of requests that lead to no deployment. A matcher that comes earlier is the more precise one."""
-    known_name = {
-        "filter": METADATA,
-        "path": [{"key": "model"}],
-        "value": {"string_match": {"safe_regex": {"regex": _SAFE_NAME}}},
-    }
-    shown = f"%DYNAMIC_METADATA({METADATA}:model):256%"
+    known_name = {"key": MODEL_STATE, "string_match": {"safe_regex": {"regex": ".+"}}}
+    shown = f"%FILTER_STATE({MODEL_STATE}:PLAIN):256%"
     post: Resource = {"prefix": "/", "headers": [{"name": ":method", "string_match": {"exact": "POST"}}]}
     return [
         _answer(MODEL_MISSING, {**post, "dynamic_metadata": [_problem(MODEL_MISSING)]}),
         _answer(BODY_NOT_JSON, {**post, "dynamic_metadata": [_problem(BODY_NOT_JSON)]}),
         _answer(FORM_BROKEN, {**post, "dynamic_metadata": [_problem(FORM_BROKEN)]}),
-        # Only a name of plain characters is passed on: a header must not carry line breaks of the caller's.
         # A deployment may have appeared only just now: the activator has the request looked up again.
         _answer(
             MODEL_UNKNOWN,
-            {**post, "dynamic_metadata": [known_name]},
+            {**post, "filter_state": [known_name]},
             _set(MODEL_HEADER, shown),
             internal_redirect_policy={
                 "max_internal_redirects": MOST_LOOKUPS,
@@ -217,7 +205,7 @@ def _answer(problem: str, match: Resource, *headers: Resource, **action: Resourc
 
 
 def _problem(value: str) -> Resource:
-    return {"filter": METADATA, "path": [{"key": "body"}], "value": {"string_match": {"exact": value}}}
+    return {"filter": METADATA, "path": [{"key": PROBLEM}], "value": {"string_match": {"exact": value}}}
 
 
 _FRAME: Final = message(RouteConfiguration, _frame())

@@ -1,0 +1,130 @@
+//! What is done with one request and its answer.
+
+use crate::envoy::Stream;
+use crate::request::{self, Kind};
+use crate::tally;
+use crate::usage::Usage;
+
+// Names that the gateway's routes and scripts know too: `render/envoy/layout.py`.
+const SPACE: &str = "tertium";
+const PROBLEM: &str = "body";
+const MODEL: &str = "tertium.model";
+const DEPLOYMENT: &str = "deployment";
+const PREFIX_BYTES: &str = "prefixCharacters";
+const DEPLOYMENT_HEADER: &str = "x-tertium-deployment";
+const STREAM_HEADER: &str = "x-tertium-stream";
+const PREFIX_HEADER: &str = "x-tertium-prefix";
+const KEY_HEADER: &str = "x-tertium-key";
+const LOOKUPS_HEADER: &str = "x-tertium-lookups";
+/// What is left over when the activator had the request looked up again.
+const LEFT_OVER: [&str; 4] = ["x-tertium-problem", "x-tertium-model", LOOKUPS_HEADER, "x-envoy-original-url"];
+const TALLY_PATH: &[u8] = b"/tertium/tally";
+
+/// Where in Envoy's configuration the filter stands.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Place {
+    /// Before callers. It counts.
+    Callers,
+    /// On loopback, before the activator, who may ask for the sums.
+    Activator,
+}
+
+impl Place {
+    /// The place of a name in the configuration.
+    pub fn named(name: &[u8]) -> Option<Place> {
+        match name {
+            b"callers" => Some(Place::Callers),
+            b"activator" => Some(Place::Activator),
+            _ => None,
+        }
+    }
+}
+
+/// One request and its answer.
+pub struct Exchange {
+    place: Place,
+    read: bool,
+    /// Whose tokens these are: deployment, its UID and the API key; empty while that is nobody's.
+    whose: Vec<u8>,
+    /// What the answer told, once it is one to be counted.
+    usage: Option<Usage>,
+}
+
+impl Exchange {
+    /// A request that has only begun.
+    pub fn at(place: Place) -> Exchange {
+        Exchange { place, read: false, whose: Vec::new(), usage: None }
+    }
+
+    /// Say whether it asks for the sums.
+    pub fn is_for_tally(&self, stream: &Stream) -> bool {
+        self.place == Place::Activator && stream.request_header(":path") == TALLY_PATH
+    }
+
+    /// Say whether the request may go on before its body is here.
+    pub fn on_headers(&mut self, stream: &mut Stream, end: bool) -> bool {
+        if !end && Kind::of(stream.request_header("content-type")) != Kind::Other {
+            return false;
+        }
+        self.on_body(stream, true)
+    }
+
+    /// Say whether it may go on: when the whole body is here it is read, once.
+    pub fn on_body(&mut self, stream: &mut Stream, end: bool) -> bool {
+        if end && !self.read {
+            self.read = true;
+            self.read_body(stream);
+        }
+        self.read
+    }
+
+    fn read_body(&mut self, stream: &mut Stream) {
+        let request = request::read(stream.request_header("content-type"), &stream.request_body());
+        match &request.model {
+            Ok(name) => stream.set_state(MODEL, name.as_bytes()),
+            Err(problem) => stream.set_metadata(SPACE, PROBLEM, problem),
+        }
+        stream.look_up_route();
+        if request.stream {
+            stream.set_request_header(STREAM_HEADER, b"true");
+        }
+        self.whose = stream.route_text(SPACE, DEPLOYMENT).to_vec();
+        if self.whose.is_empty() {
+            return;
+        }
+        let name = self.whose.split(|byte| *byte == b'|').next().unwrap_or_default();
+        stream.set_request_header(DEPLOYMENT_HEADER, name);
+        self.whose.push(b'|');
+        self.whose.extend_from_slice(stream.request_header(KEY_HEADER));
+        if !stream.request_header(LOOKUPS_HEADER).is_empty() {
+            LEFT_OVER.iter().for_each(|name| stream.remove_request_header(name));
+        }
+        let size = stream.route_number(SPACE, PREFIX_BYTES);
+        if let (Some(from), true) = (request.prompt, size > 0) {
+            let hash = request::hash(stream.request_body()[from..].iter().take(size));
+            stream.set_request_header(PREFIX_HEADER, hash.as_bytes());
+        }
+    }
+
+    /// The headers of the answer are here.
+    pub fn on_answer(&mut self, stream: &Stream) {
+        let counted = self.place == Place::Callers && !self.whose.is_empty();
+        if counted && matches!(stream.status(), [b'2', _, _]) {
+            self.usage = Some(Usage::default());
+        }
+    }
+
+    /// A piece of the answer is here.
+    pub fn on_answer_body(&mut self, stream: &Stream) {
+        if let Some(usage) = &mut self.usage {
+            stream.answer_pieces(|piece| usage.scan(piece));
+        }
+    }
+
+    /// The answer has ended, whole or not.
+    pub fn on_end(&mut self) {
+        if let Some(usage) = self.usage.take() {
+            tally::add(&self.whose, &usage);
+        }
+    }
+}
