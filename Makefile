@@ -43,6 +43,7 @@ gate: setup ## The fast part: ruff, mypy, import-linter, unit tests, drift check
 	@ruff format --check $(PACKAGES)
 	@mypy operator/src e2e tests
 	@lint-imports --config pyproject.toml
+	@python -m e2e.cluster filter >/dev/null
 	@python -m pytest tests --numprocesses 4  # more than processors: many tests wait for a real Envoy
 
 .PHONY: e2e

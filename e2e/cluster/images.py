@@ -157,7 +157,7 @@ class Buildah:
             with pip.secrets() as secrets:
                 arguments += secrets
                 if spec.has_filter:
-                    arguments.append(f"--build-arg=FILTER={self._filter(steps)}")
+                    arguments.append(f"--build-arg=FILTER={self._filter()}")
                 if spec.reads:
                     arguments.append(f"--build-arg=RUNTIME={self._runtime(spec, arguments)}")
                 self._bud(spec, spec.tag, REPOSITORY, arguments)
@@ -218,9 +218,9 @@ class Buildah:
                 if args[0] == "bud":
                     sh("unshare", "-m", *store, "rm", "--all", env=self._TOOLS, check=False)
 
-    def _filter(self, steps: Steps) -> str:
+    def _filter(self) -> str:
         """Make an image of nothing but the gateway's filter unless it is there, and return its tag."""
-        built = filter.build(steps)
+        built = filter.build()
         tag = f"localhost/tertium-filter:{built.parent.name}"
         if not self._has(tag):
             with tempfile.TemporaryDirectory(dir=self._home) as work:

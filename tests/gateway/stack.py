@@ -18,7 +18,6 @@ from typing import Any, cast
 import aiohttp
 
 from e2e.cluster import filter
-from e2e.cluster.progress import Steps
 from tertium.api.meta import ObjectKey
 from tertium.gateway.app import Gateway
 from tertium.gateway.prepare import prepare
@@ -241,7 +240,7 @@ def a_layout(directory: Path, **more: Any) -> tuple[Layout, int]:
         engine_port=engine,
         resume_port=resume,
         health_port=health,
-        filter_file=str(filter.build(Steps())),
+        filter_file=str(filter.build()),
         **more,
     )
     prepare(layout, "test")
