@@ -67,6 +67,12 @@ async def test_it_reads_json_as_python_does(stack: Stack) -> None:
     assert seen == {"body_not_json", "model_missing", "model_invalid", "model_not_found"}
 
 
+@pytest.mark.asyncio(loop_scope="module")
+async def test_callers_cannot_ask_for_the_sums(stack: Stack) -> None:
+    reply = await stack.send("", method="GET", path=rendered.TALLY_PATH)
+    assert (reply.status, reply.error["code"]) == (404, "path_not_found")
+
+
 def verdict(body: bytes) -> tuple[str, str | None]:
     """What Python finds in a body: the error's code, and the name of the model that is not there."""
 
