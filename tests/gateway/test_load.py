@@ -10,7 +10,6 @@ from tertium.api.load import ModelLoad
 from tertium.api.meta import ObjectKey
 from tertium.gateway.counters import Calls, Counters, Meter, Requests, Tokens, read_requests
 from tertium.gateway.load import LoadBook
-from tertium.gateway.tally import read_tally
 
 KEY = ObjectKey("team", "m")
 START = datetime(2025, 1, 1, tzinfo=UTC)
@@ -93,11 +92,3 @@ def test_tokens_of_all_keys_are_added_and_those_of_another_life_are_not() -> Non
 )
 def test_envoys_stats_are_read(stats: dict[str, int | str], requests: dict[str, Requests]) -> None:
     assert read_requests(stats) == requests
-
-
-def test_the_sums_of_the_filter_are_read() -> None:
-    text = "2 0 30 0 team/a.endpoint.b|uid-1|team/c|d\n1 4 5 6 team/m|uid-2|\nanything else\n1 2 3 a|b|c\n"
-    assert read_tally(text) == {
-        Meter("team/a.endpoint.b", "uid-1", "team/c|d"): Tokens(2, 0, 30, 0),
-        Meter("team/m", "uid-2", ""): Tokens(1, 4, 5, 6),
-    }
