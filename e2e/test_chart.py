@@ -152,7 +152,7 @@ def test_the_url_in_status_is_the_service_s(helm: Path, release: str, port: int,
     assert {"name": "TERTIUM_GATEWAY_URL", "value": url} in container["env"]
 
 
-def test_with_a_certificate_everything_speaks_tls(helm: Path) -> None:
+def test_with_a_certificate_callers_speak_tls_and_the_kubelet_need_not(helm: Path) -> None:
     objects = render(helm, "gateway.tls.secretName=cert")
     (port,) = objects["Service", "tertium-gateway"]["spec"]["ports"]
     assert port == {"name": "https", "port": 443, "targetPort": "http", "appProtocol": "https"}
@@ -162,7 +162,7 @@ def test_with_a_certificate_everything_speaks_tls(helm: Path) -> None:
     pod = pod_of(objects, "gateway")
     assert {"name": "tls", "secret": {"secretName": "cert"}} in pod["volumes"]
     (envoy,) = [container for container in pod["containers"] if container["name"] == "envoy"]
-    assert envoy["readinessProbe"]["httpGet"]["scheme"] == "HTTPS"
+    assert envoy["readinessProbe"]["httpGet"] == {"path": "/healthz", "port": "health"}
     (mount,) = [mount for mount in envoy["volumeMounts"] if mount["name"] == "tls"]
     for container in [*pod["containers"], *pod["initContainers"]]:
         assert {"name": "TERTIUM_TLS_DIR", "value": mount["mountPath"]} in container["env"]
