@@ -1,8 +1,10 @@
 """Both versions of cgroups, on trees of plain files."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,6 +73,24 @@ def test_members_are_those_of_all_groups_below(v1: Path) -> None:
         (v1 / "pids/c" / group / "cgroup.procs").write_text(pids)
     assert sorted(cgroup.members()) == [11, 12, 21]
     assert cgroup.members("node-0") == [21]
+
+
+def test_a_pod_s_group_that_goes_away_meanwhile_has_no_members(
+    v1: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cgroup = Cgroup("c", v1)
+    for group, pids in {"node-0": "21\n", "node-0/gone": "22\n"}.items():
+        cgroup.make(group)
+        (v1 / "pids/c" / group / "cgroup.procs").write_text(pids)
+    scandir = os.scandir
+
+    def vanishing(path: Path) -> Any:
+        if Path(path).name == "gone":
+            raise FileNotFoundError(path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", vanishing)
+    assert cgroup.members() == [21]
 
 
 def test_a_tree_that_may_not_be_written_is_named(v1: Path) -> None:

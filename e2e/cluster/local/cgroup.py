@@ -3,6 +3,7 @@
 Membership survives everything that a pid file does not, so "stop the cluster" is "empty this cgroup".
 """
 
+import contextlib
 import os
 import signal
 import time
@@ -64,11 +65,10 @@ class Cgroup:
     def members(self, group: str = "") -> list[int]:
         """Return every process in `group` and below it."""
         pids: list[int] = []
-        for procs in (self._tree / group).rglob("cgroup.procs"):
-            try:
-                pids += map(int, procs.read_text().split())
-            except OSError:
-                continue  # A pod's cgroup went away while we looked.
+        # A pod's cgroup may go away while we look: os.walk passes over it, as Path.rglob does not.
+        for directory, _, _ in os.walk(self._tree / group):
+            with contextlib.suppress(OSError):
+                pids += map(int, Path(directory, "cgroup.procs").read_text().split())
         return pids
 
     def find(self, group: str, program: str) -> list[int]:
