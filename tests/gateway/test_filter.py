@@ -25,6 +25,11 @@ def test_its_own_tests_pass() -> None:
     assert re.search(r"^test result: ok\. [1-9]\d* passed", ran.stdout, re.MULTILINE)
 
 
+def test_the_image_has_it_built_as_here() -> None:
+    dockerfile = (filter.SOURCES.parent / "Dockerfile").read_text()
+    assert f"RUN rustc {' '.join(filter.LIBRARY)} " in " ".join(dockerfile.split())
+
+
 @pytest.mark.parametrize(
     ("file", "name", "value"),
     [
@@ -37,6 +42,8 @@ def test_its_own_tests_pass() -> None:
         ("exchange.rs", "STREAM_HEADER", layout.STREAM_HEADER),
         ("exchange.rs", "PREFIX_HEADER", layout.PREFIX_HEADER),
         ("exchange.rs", "KEY_HEADER", layout.KEY_HEADER),
+        ("exchange.rs", "PROBLEM_HEADER", layout.PROBLEM_HEADER),
+        ("exchange.rs", "MODEL_HEADER", layout.MODEL_HEADER),
         ("exchange.rs", "LOOKUPS_HEADER", layout.LOOKUPS_HEADER),
         ("exchange.rs", "TALLY_PATH", rendered.TALLY_PATH),
         ("strip.rs", "RELEASE_HEADER", layout.RELEASE_HEADER),

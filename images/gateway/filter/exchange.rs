@@ -5,7 +5,7 @@ use crate::request::{self, Kind};
 use crate::tally;
 use crate::usage::Usage;
 
-// Names that the gateway's routes and scripts know too: `render/envoy/layout.py`.
+// Names that the rest of the gateway knows too: `render/envoy/layout.py` and `filter.py`.
 const SPACE: &str = "tertium";
 const PROBLEM: &str = "body";
 const MODEL: &str = "tertium.model";
@@ -15,9 +15,13 @@ const DEPLOYMENT_HEADER: &str = "x-tertium-deployment";
 const STREAM_HEADER: &str = "x-tertium-stream";
 const PREFIX_HEADER: &str = "x-tertium-prefix";
 const KEY_HEADER: &str = "x-tertium-key";
+const PROBLEM_HEADER: &str = "x-tertium-problem";
+const MODEL_HEADER: &str = "x-tertium-model";
 const LOOKUPS_HEADER: &str = "x-tertium-lookups";
+/// What Envoy says when it has looked up a request again.
+const REDIRECTED_HEADER: &str = "x-envoy-original-url";
 /// What is left over when the activator had the request looked up again.
-const LEFT_OVER: [&str; 4] = ["x-tertium-problem", "x-tertium-model", LOOKUPS_HEADER, "x-envoy-original-url"];
+const LEFT_OVER: [&str; 4] = [PROBLEM_HEADER, MODEL_HEADER, LOOKUPS_HEADER, REDIRECTED_HEADER];
 const TALLY_PATH: &[u8] = b"/tertium/tally";
 
 /// Where in Envoy's configuration the filter stands.

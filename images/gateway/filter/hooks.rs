@@ -1,4 +1,4 @@
-//! The functions that Envoy calls. Each is a line; what it does stands in `exchange.rs`.
+//! The functions that Envoy calls. Each is a line or two; what is done stands in `exchange.rs` and `strip.rs`.
 //!
 //! A panic of ours must not end Envoy, and with it the requests of everybody else: it is logged, and the request
 //! goes on as if nothing had been read.

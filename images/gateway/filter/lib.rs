@@ -1,7 +1,8 @@
 //! The gateway's filter, which Envoy loads as a dynamic module and calls on its worker threads.
 //!
-//! Of a request it tells the routes which model it is for, of an answer it counts the tokens. Envoy can do both
-//! with filters and scripts of its own, but for a warm request those cost more than all the rest of Envoy.
+//! Of a request it tells the routes which model it is for, of an answer it counts the tokens. Envoy can do
+//! both with filters and scripts of its own, but for a warm request those cost more than half of all the rest
+//! of Envoy.
 //!
 //! | file         | reason                                                            |
 //! | `envoy.rs`   | Envoy's side: its functions, made safe to call                    |

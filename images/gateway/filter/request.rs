@@ -3,7 +3,7 @@
 use crate::text::trim;
 use crate::{form, json};
 
-// The gateway's routes and answers know these words: `render/envoy/routes.py`.
+// The gateway's routes and answers know these words: `render/envoy/filter.py`.
 pub const BODY_NOT_JSON: &str = "body_not_json";
 pub const FORM_BROKEN: &str = "form_broken";
 pub const MODEL_MISSING: &str = "model_missing";

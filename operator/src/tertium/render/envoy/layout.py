@@ -38,7 +38,6 @@ ATTEMPT_HEADER: Final = "x-envoy-attempt-count"
 LOOKUPS_HEADER: Final = "x-tertium-lookups"
 """How often the activator has had the route of a request looked up again."""
 MOST_LOOKUPS: Final = 3
-REDIRECTED_HEADER: Final = "x-envoy-original-url"
 KEY_HEADER: Final = "x-tertium-key"
 """Whose verified API key it was, as `namespace/name`."""
 SLOT_HEADER: Final = "x-tertium-slot"
