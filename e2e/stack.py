@@ -74,11 +74,11 @@ class Stack:
             return str(error.stderr)
         raise AssertionError("kubectl accepted what it must refuse")
 
-    def caller_until_routed(self, model: str, *, seconds: float = 20) -> Answer:
+    def caller_until_routed(self, model: str, *, seconds: float = 20, **fields: Any) -> Answer:
         """Ask for a model that was applied a moment ago, until the gateway has read of it and told Envoy."""
 
         def ask() -> Answer | None:
-            answer = self.caller.chat(model)
+            answer = self.caller.chat(model, **fields)
             message = answer.body.get("error", {}).get("message", "")
             return (
                 None if message.endswith(("lists those that do.", "was just created. Try again.")) else answer
@@ -93,11 +93,13 @@ class Stack:
         pods = [pod["metadata"] for pod in json.loads(text)["items"]]
         return [pod["name"] for pod in pods if "deletionTimestamp" not in pod]
 
-    def kill_pods(self, component: str, *, count: int | None = None) -> None:
+    def pod_address(self, name: str) -> str:
+        """The address of a pod of Tertium itself, for requests past the Service."""
+        return self.cluster.kubectl("-n", SYSTEM, "get", "pod", name, "-o", "jsonpath={.status.podIP}")
+
+    def kill_pods(self, *names: str) -> None:
         """Kill pods of Tertium itself without a chance to tidy up."""
-        selector = f"app.kubernetes.io/component={component}"
-        names = self.cluster.kubectl("-n", SYSTEM, "get", "pods", "-l", selector, "-o", "name").split()
-        self.cluster.kubectl("-n", SYSTEM, "delete", "--grace-period=0", "--force", *names[:count])
+        self.cluster.kubectl("-n", SYSTEM, "delete", "pod", "--grace-period=0", "--force", *names)
 
     def kubectl_process(self, *args: str) -> subprocess.Popen[str]:
         """Start kubectl and leave it running, its output in a pipe; the caller ends it."""

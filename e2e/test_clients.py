@@ -6,6 +6,7 @@ The model is the engine double: what counts here is how long it takes to be ther
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import pytest
 from e2e.caller import chat_body
 from e2e.clients.installed import Installed, install
 from e2e.cluster.progress import Steps
-from e2e.doubles import deployment, double
+from e2e.doubles import applied, deployment, double
 from e2e.stack import Sample, Stack
 from e2e.waiting import until
 
@@ -51,6 +52,8 @@ CURL_H2: Final = Client(program="with_curl.py", options=("--http2-prior-knowledg
 ALL: Final = {**CLIENTS, "curl-h2": CURL_H2}
 EVERY_WAY: Final = [(name, way) for name, client in ALL.items() for way in client.ways]
 STREAMS: Final = [(name, way) for name, way in EVERY_WAY if way not in ("whole", "transcription")]
+TOLD: Final = [(name, way) for name, way in STREAMS if name != "curl-h2"]
+"""curl throws away what it has received of a stream when HTTP/2 resets it."""
 
 Asked = Mapping[tuple[str, str], Future[list[str]]]
 
@@ -151,6 +154,28 @@ def kept_alive(patient: Asked, slow: Sample, callers: Callers) -> Asked:
     return {(name, way): callers.ask(name, way, slow.model) for name, way in STREAMS}
 
 
+@pytest.fixture(scope="module")
+def broken_off(callers: Callers, stack: Stack, namespace: str) -> Iterator[Asked]:
+    """Every client is in the middle of a stream when its engine is killed."""
+    slow = double(DOUBLE_TOKENS_PER_SECOND="0.5", DOUBLE_MAX_TOKENS=60)
+    capacity = {"contextTokens": 512, "concurrentSequences": 32}
+    with applied(stack, "dying", namespace, engine=slow, capacity=capacity) as sample:
+        assert stack.caller_until_routed(sample.model, max_tokens=1).status == 200
+        asked = {(name, way): callers.ask(name, way, sample.model) for name, way in TOLD}
+        (pod,) = (pod["metadata"]["name"] for pod in sample.pods())
+        metrics = f"/api/v1/namespaces/{namespace}/pods/{pod}:8000/proxy/metrics"
+
+        def begun() -> bool:
+            text = stack.cluster.kubectl("get", "--raw", metrics)
+            return (
+                re.search(rf"^vllm:num_requests_running{{.*}} {len(TOLD)}$", text, re.MULTILINE) is not None
+            )
+
+        until("every stream", begun, seconds=60)
+        stack.cluster.kubectl("-n", namespace, "delete", "pod", pod, "--grace-period=0", "--force")
+        yield asked
+
+
 def asleep(sample: Sample) -> None:
     """Wait until a model has no replica."""
     until(f"{sample.model} asleep", lambda: sample.pods() == [], seconds=60)
@@ -192,6 +217,12 @@ def test_a_held_stream_is_opened_with_signs_of_life(kept_alive: Asked, slow: Sam
 @pytest.mark.parametrize(("name", "way"), STREAMS)
 def test_a_client_takes_signs_of_life_before_its_stream(kept_alive: Asked, name: str, way: str) -> None:
     assert "".join(kept_alive[name, way].result()) == ANSWER
+
+
+@pytest.mark.parametrize(("name", "way"), TOLD)
+def test_a_client_raises_that_its_stream_broke_off(broken_off: Asked, name: str, way: str) -> None:
+    with pytest.raises(AssertionError, match="answer broke off"):
+        broken_off[name, way].result()
 
 
 def requests(stack: Stack, sample: Sample, *, at_least: int = 0) -> list[dict[str, Any]] | None:

@@ -85,11 +85,11 @@ def test_what_was_answered_is_in_the_status(smollm2: Sample) -> None:
 def test_a_request_held_while_the_operator_is_killed_is_answered(stack: Stack, smollm2: Sample) -> None:
     until("zero replicas", lambda: smollm2.pods(terminating=True) == [], seconds=200)
     # Dead before the request comes, so that demand is stated to nobody, and once more while it is held.
-    stack.kill_pods("operator")
+    stack.kill_pods(*stack.pods("operator"))
     with ThreadPoolExecutor(1) as pool:
         held = pool.submit(stack.caller.chat, smollm2.model)
         until("demand", lambda: (ago := smollm2.demand_seconds()) is not None and ago < 5, seconds=10)
-        stack.kill_pods("operator")
+        stack.kill_pods(*stack.pods("operator"))
         answer = held.result()
     assert answer.status == 200, answer.body
     assert "Paris" in answer.text
@@ -102,7 +102,7 @@ def test_a_killed_gateway_pod_leaves_the_other_serving(stack: Stack, smollm2: Sa
     """
     if smollm2.pods() == []:
         assert stack.caller.chat(smollm2.model).status == 200
-    stack.kill_pods("gateway", count=1)
+    stack.kill_pods(stack.pods("gateway")[0])
     answers = [stack.retrying_caller.chat(smollm2.model, max_tokens=4) for _ in range(10)]
     assert [a.status for a in answers] == [200] * 10
     assert sum(a.retries for a in answers) <= MOST_RETRIES, [a.retries for a in answers]

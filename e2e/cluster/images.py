@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -16,7 +16,7 @@ from e2e.cluster.cache import cache_root, keyed
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.imagespecs import ImageSpec
 from e2e.cluster.progress import Steps
-from e2e.cluster.shell import locked, sh
+from e2e.cluster.shell import CommandFailed, locked, sh
 
 
 class Builder(Protocol):
@@ -213,7 +213,7 @@ class Buildah:
         with tempfile.TemporaryDirectory(dir=self._home, prefix="run") as run:
             store = ("buildah", "--root", str(self._home / "storage"), "--runroot", run)
             try:
-                return sh("unshare", "-m", *store, *args, env=self._TOOLS)
+                return _once_sealed(lambda: sh("unshare", "-m", *store, *args, env=self._TOOLS))
             finally:
                 if args[0] == "bud":
                     sh("unshare", "-m", *store, "rm", "--all", env=self._TOOLS, check=False)
@@ -251,6 +251,21 @@ class Buildah:
     def _has(self, tag: str) -> bool:
         listed = json.loads(self._buildah("images", "--json") or "[]")
         return any(tag in (image.get("names") or ()) for image in listed)
+
+
+def _once_sealed(run: Callable[[], str]) -> str:
+    """Run buildah, at most three times.
+
+    It goes on from a copy of itself in memory, which the kernel refuses to seal while anything else holds one
+    of its pages: a matter of moments on a busy machine.
+    """
+    for _ in range(2):
+        try:
+            return run()
+        except CommandFailed as failed:
+            if "sealing memfd copy: Device or resource busy" not in failed.stderr:
+                raise
+    return run()
 
 
 def _copy_program(spec: ImageSpec, context: Path, steps: Steps) -> None:

@@ -10,6 +10,7 @@ import pytest
 from e2e.cluster import binaries, debian, images, imagespecs, pip
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.local.images import contents, write_archive
+from e2e.cluster.shell import CommandFailed
 
 
 def write_tar(path: Path, **files: object) -> Path:
@@ -148,3 +149,32 @@ def test_a_build_reaches_the_package_index_as_this_machine_does() -> None:
     lines = pip.configuration(found).splitlines()
     assert "cert = /run/secrets/ca.crt" in lines
     assert "index-url = https://a/simple" in lines
+
+
+@pytest.mark.parametrize(
+    ("failures", "said", "tries"),
+    [
+        pytest.param(2, "Close_Fd sealing memfd copy: Device or resource busy", 3, id="busy for a moment"),
+        pytest.param(3, "Close_Fd sealing memfd copy: Device or resource busy", None, id="busy for long"),
+        pytest.param(1, "no space left on device", None, id="another fault"),
+    ],
+)
+def test_buildah_is_tried_again_while_its_copy_cannot_be_sealed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: int, said: str, tries: int | None
+) -> None:
+    calls: list[tuple[str, ...]] = []
+
+    def sh(*args: str, env: dict[str, str], check: bool = True) -> str:
+        calls.append(args)
+        if len(calls) <= failures:
+            raise CommandFailed(list(args), 1, "", said)
+        return '[{"names": ["a"]}]'
+
+    monkeypatch.setattr(images, "sh", sh)
+    if tries is None:
+        with pytest.raises(CommandFailed, match=said):
+            images.Buildah(tmp_path)._has("a")
+        assert len(calls) == failures
+    else:
+        assert images.Buildah(tmp_path)._has("a")
+        assert len(calls) == tries

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
-import aiohttp
 import pytest
 
 from tertium.api.meta import ObjectKey
+from tertium.gateway.in_band import BROKE_OFF, error_event
 from tertium.kube.cluster import POD
 from tests.gateway.parts import a_pod
 from tests.gateway.stack import Reply, Stack, an_address, until
@@ -54,15 +56,44 @@ async def test_a_replica_that_ends_before_its_first_byte_is_replaced_by_another(
         assert len(got) == 1, "it rests after its first failure"
 
 
-async def test_after_the_first_byte_nothing_is_tried_again_and_the_caller_sees_the_end(stack: Stack) -> None:
+BEGUN: Final = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "said", "told"),
+    [
+        pytest.param("/v1/chat/completions", b'data: {"n":1}\n\n', True, id="between events, it is told"),
+        pytest.param("/v1/responses", b"data: 1\r\n\r\n", True, id="responses have words of their own"),
+        pytest.param("/v1/messages?beta=true", b"data: 1\n\n", True, id="and so have Anthropic's messages"),
+        pytest.param("/v1/completions", b'data: {"n":', False, id="within an event, nothing can be said"),
+    ],
+)
+async def test_after_the_first_byte_nothing_is_tried_again_and_the_caller_is_told(
+    stack: Stack, path: str, said: bytes, told: bool
+) -> None:
     key, engine = await stack.deploy(), await stack.start_engine()
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-    async with a_broken_engine(stack, head, b'e\r\ndata: {"n":1}\n\r\n') as (address, got):
+    async with a_broken_engine(stack, BEGUN, b"%x\r\n%b\r\n" % (len(said), said)) as (address, got):
         await show(stack, key, address)
-        with pytest.raises(aiohttp.ClientPayloadError):
-            await stack.ask(key.name, stream=True)
+        body = json.dumps({"model": key.name, "stream": True})
+        code, received = await curl("--json", body, stack.url + path)
+        event = error_event(path.partition("?")[0], 502, BROKE_OFF).removesuffix(b"data: [DONE]\n\n")
+        assert received == said + (event if told else b"")
+        assert code == CUT_OFF, "who does not know of error events sees that it is not the end"
         await show(stack, key, engine.ip)
         assert (len(got), engine.requests) == (1, [])
+
+
+CUT_OFF: Final = 18
+"""What curl ends with when an answer has not come to its end."""
+
+
+async def curl(*arguments: str) -> tuple[int | None, bytes]:
+    """Run curl and return its exit code and what it received."""
+    process = await asyncio.create_subprocess_exec(
+        *("curl", "-sN"), *arguments, stdout=asyncio.subprocess.PIPE
+    )
+    received, _ = await process.communicate()
+    return process.returncode, received
 
 
 async def test_a_replica_that_refuses_connections_is_left_alone_after_the_first(stack: Stack) -> None:

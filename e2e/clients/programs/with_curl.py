@@ -13,7 +13,10 @@ def main(model: str, question: str, way: str, *options: str) -> list[str]:
     url = os.environ["OPENAI_BASE_URL"] + "/chat/completions"
     said = ("-H", "Content-Type: application/json", "-d", body(model, question, way))
     command = ["curl", "-N", "-sS", "--fail-with-body", *options, url, *said]
-    return pieces(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout, way)
+    done = subprocess.run(command, check=False, stdout=subprocess.PIPE)
+    if done.returncode != 0:
+        raise SystemExit(f"curl ended with {done.returncode} after {done.stdout.decode()}")
+    return pieces(done.stdout, way)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def received(wire: socket.socket, connection: H2Connection) -> bytes:
                     answer += part
                     connection.acknowledge_received_data(length, 1)
                 case StreamReset():
-                    raise ConnectionError(f"the stream was reset: {event}")
+                    raise ConnectionError(f"{event} after {bytes(answer)!r}")
                 case StreamEnded():
                     return bytes(answer)
         wire.sendall(connection.data_to_send())

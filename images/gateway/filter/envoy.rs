@@ -68,6 +68,7 @@ envoy! {
     envoy_dynamic_module_callback_get_most_specific_route_config(stream: *mut c_void) -> *const c_void;
     envoy_dynamic_module_callback_http_send_response(
         stream: *mut c_void, status: u32, headers: *const Header, count: usize, body: Text, details: Text);
+    envoy_dynamic_module_callback_http_send_response_data(stream: *mut c_void, piece: Text, end: bool);
     envoy_dynamic_module_callback_early_header_mutation_get_headers_size(request: *mut c_void) -> usize;
     envoy_dynamic_module_callback_early_header_mutation_get_headers(
         request: *mut c_void, headers: *mut Header) -> bool;
@@ -162,9 +163,9 @@ impl Stream {
         self.header(Headers::Request, name)
     }
 
-    /// The status of the answer, in digits.
-    pub fn status(&self) -> &[u8] {
-        self.header(Headers::Response, ":status")
+    /// The first header of a name that the answer has; empty if there is none.
+    pub fn answer_header(&self, name: &str) -> &[u8] {
+        self.header(Headers::Response, name)
     }
 
     fn header(&self, of: Headers, name: &str) -> &[u8] {
@@ -307,5 +308,10 @@ impl Stream {
                 "tertium".into(),
             );
         }
+    }
+
+    /// Send one more piece of an answer that has begun.
+    pub fn send(&mut self, piece: &[u8]) {
+        unsafe { envoy_dynamic_module_callback_http_send_response_data(self.0, piece.into(), false) }
     }
 }

@@ -1,6 +1,7 @@
 //! What is done with one request and its answer.
 
 use crate::envoy::Stream;
+use crate::events::Events;
 use crate::request::{self, Kind};
 use crate::tally;
 use crate::usage::Usage;
@@ -23,6 +24,7 @@ const REDIRECTED_HEADER: &str = "x-envoy-original-url";
 /// What is left over when the activator had the request looked up again.
 const LEFT_OVER: [&str; 4] = [PROBLEM_HEADER, MODEL_HEADER, LOOKUPS_HEADER, REDIRECTED_HEADER];
 const TALLY_PATH: &[u8] = b"/tertium/tally";
+const EVENTS: &[u8] = b"text/event-stream";
 
 /// Where in Envoy's configuration the filter stands.
 #[derive(Clone, Copy, PartialEq)]
@@ -48,16 +50,20 @@ impl Place {
 pub struct Exchange {
     place: Place,
     read: bool,
+    /// Whether a stream of events was asked for.
+    stream: bool,
     /// Whose tokens these are: deployment, its UID and the API key; empty while that is nobody's.
     whose: Vec<u8>,
     /// What the answer told, once it is one to be counted.
     usage: Option<Usage>,
+    /// Where the answer stands, if it is a stream of events.
+    events: Option<Events>,
 }
 
 impl Exchange {
     /// A request that has only begun.
     pub fn at(place: Place) -> Exchange {
-        Exchange { place, read: false, whose: Vec::new(), usage: None }
+        Exchange { place, read: false, stream: false, whose: Vec::new(), usage: None, events: None }
     }
 
     /// Say whether it asks for the sums.
@@ -89,6 +95,7 @@ impl Exchange {
             Err(problem) => stream.set_metadata(SPACE, PROBLEM, problem),
         }
         stream.look_up_route();
+        self.stream = request.stream;
         if request.stream {
             stream.set_request_header(STREAM_HEADER, b"true");
         }
@@ -113,8 +120,11 @@ impl Exchange {
     /// The headers of the answer are here.
     pub fn on_answer(&mut self, stream: &Stream) {
         let counted = self.place == Place::Callers && !self.whose.is_empty();
-        if counted && matches!(stream.status(), [b'2', _, _]) {
+        if counted && matches!(stream.answer_header(":status"), [b'2', _, _]) {
             self.usage = Some(Usage::default());
+            if self.stream && stream.answer_header("content-type").starts_with(EVENTS) {
+                self.events = Some(Events::to(stream.request_header(":path")));
+            }
         }
     }
 
@@ -123,6 +133,14 @@ impl Exchange {
         if let Some(usage) = &mut self.usage {
             stream.answer_pieces(|piece| usage.scan(piece));
         }
+        if let Some(events) = &mut self.events {
+            stream.answer_pieces(|piece| events.pass(piece));
+        }
+    }
+
+    /// Envoy has something to say by itself; what the caller is told first, where the answer has begun.
+    pub fn on_failure(&self) -> Option<&'static [u8]> {
+        self.events.as_ref().and_then(Events::broke_off)
     }
 
     /// The answer has ended, whole or not.

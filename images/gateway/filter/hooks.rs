@@ -123,6 +123,24 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_response_body(
 }
 
 #[no_mangle]
+unsafe extern "C" fn envoy_dynamic_module_on_http_filter_local_reply(
+    stream: *mut c_void,
+    exchange: *mut Exchange,
+    _: u32,
+    _: Text,
+    _: bool,
+) -> i32 {
+    let mut stream = unsafe { Stream::new(stream) };
+    guarded((), || {
+        // Envoy shows us what we send before this returns: the exchange must not be borrowed then.
+        if let Some(event) = unsafe { &*exchange }.on_failure() {
+            stream.send(event);
+        }
+    });
+    CONTINUE
+}
+
+#[no_mangle]
 unsafe extern "C" fn envoy_dynamic_module_on_http_filter_stream_complete(
     _: *mut c_void,
     exchange: *mut Exchange,
@@ -161,7 +179,6 @@ macro_rules! unused {
 unused! {
     envoy_dynamic_module_on_early_header_mutation_config_destroy
     envoy_dynamic_module_on_http_filter_response_trailers
-    envoy_dynamic_module_on_http_filter_local_reply
     envoy_dynamic_module_on_http_filter_per_route_config_new
     envoy_dynamic_module_on_http_filter_per_route_config_destroy
     envoy_dynamic_module_on_http_filter_scheduled

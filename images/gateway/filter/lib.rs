@@ -10,6 +10,7 @@
 //! | `strip.rs`   | what is taken from a request as soon as it is there               |
 //! | `exchange.rs`| what is done with one request and its answer                      |
 //! | `request.rs` | what a body says; `json.rs` and `form.rs` read it                 |
+//! | `events.rs`  | what is told where a stream breaks off                            |
 //! | `usage.rs`   | the tokens that an answer tells of                                |
 //! | `tally.rs`   | their sums                                                        |
 //! | `text.rs`    | searching bytes                                                   |
@@ -19,6 +20,7 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod envoy;
+mod events;
 mod exchange;
 mod form;
 mod hooks;

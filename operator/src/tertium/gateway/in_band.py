@@ -12,6 +12,13 @@ from typing import Any, Final
 
 STREAMED: Final = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages")
 """The paths whose answers are streams of events where the body asks for one."""
+BROKE_OFF: Final[Mapping[str, Any]] = {
+    "message": "The model's answer broke off.",
+    "type": "server_error",
+    "param": None,
+    "code": "upstream_failed",
+}
+"""The error of an answer that ended before its end. Where only Envoy is between, its filter says the same."""
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _DETAIL: Final = 300
 _ANTHROPIC_KINDS: Final = {

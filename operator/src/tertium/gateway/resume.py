@@ -12,7 +12,7 @@ import aiohttp
 from yarl import URL
 
 from tertium.gateway.bodies import Body
-from tertium.gateway.in_band import error_event, error_of
+from tertium.gateway.in_band import BROKE_OFF, error_event, error_of
 from tertium.render.envoy.layout import ACTIVATOR_HOST, ASKED_HOLD_HEADER, RESUMED_HEADER
 
 _LIMITS: Final = aiohttp.ClientTimeout(total=None, sock_connect=5.0)
@@ -24,12 +24,6 @@ _NOT_PASSED_ON: Final = frozenset(
         *("content-length", "accept-encoding", "x-scale-up-timeout"),
     }
 )
-_BROKE_OFF: Final = {
-    "message": "The model's answer broke off.",
-    "type": "server_error",
-    "param": None,
-    "code": "upstream_failed",
-}
 
 
 class Resume:
@@ -67,7 +61,7 @@ class Resume:
                 async for chunk in answer.content.iter_any():
                     yield chunk
         except (aiohttp.ClientError, TimeoutError, OSError):
-            yield error_event(path, 502, _BROKE_OFF)
+            yield error_event(path, 502, BROKE_OFF)
 
 
 def _passed_on(name: str) -> bool:
