@@ -34,7 +34,6 @@ def test_the_image_has_it_built_as_here() -> None:
     ("file", "name", "value"),
     [
         ("exchange.rs", "SPACE", layout.METADATA),
-        ("exchange.rs", "PROBLEM", rendered.PROBLEM),
         ("exchange.rs", "MODEL", layout.MODEL_STATE),
         ("exchange.rs", "DEPLOYMENT", rendered.ROUTE_DEPLOYMENT),
         ("exchange.rs", "PREFIX_BYTES", rendered.ROUTE_PREFIX),
@@ -51,12 +50,20 @@ def test_the_image_has_it_built_as_here() -> None:
         ("request.rs", "BODY_NOT_JSON", rendered.BODY_NOT_JSON),
         ("request.rs", "FORM_BROKEN", rendered.FORM_BROKEN),
         ("request.rs", "MODEL_MISSING", rendered.MODEL_MISSING),
+        ("request.rs", "MODEL_UNKNOWN", rendered.MODEL_UNKNOWN),
+        ("request.rs", "OPENAI", rendered.OPENAI),
     ],
 )
 def test_both_sides_know_one_name(file: str, name: str, value: str) -> None:
     found = re.search(rf'const {name}: [^=]*= b?"([^"]*)"', (filter.SOURCES / file).read_text())
     assert found is not None
     assert found[1] == value
+
+
+def test_both_sides_know_the_same_paths() -> None:
+    found = re.search(r"const OTHERS: [^=]*= \[([^]]*)\]", (filter.SOURCES / "request.rs").read_text())
+    assert found is not None
+    assert tuple(re.findall(r'"([^"]*)"', found[1])) == rendered.OTHERS
 
 
 @pytest.mark.asyncio(loop_scope="module")

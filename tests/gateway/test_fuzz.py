@@ -50,7 +50,7 @@ def test_routes_of_any_names_are_read_back_as_they_were(served: list[str]) -> No
     found = [parse_model(a_deployment(f"m{n}", served_name=name)) for n, name in enumerate(served)]
     table = build_table(model for model in found if isinstance(model, Model))
     routes = RouteConfiguration.FromString(build_routes(table.targets()).SerializeToString())
-    tree = routes.virtual_hosts[0].matcher.matcher_list.matchers[0].on_match.matcher.matcher_tree
+    tree = routes.virtual_hosts[0].matcher.matcher_tree
     assert set(tree.exact_match_map.map) == set(table.routes)
 
 

@@ -130,7 +130,7 @@ class Envoy:
         for packed in self.has[ROUTING].values():
             config = RouteConfiguration()
             packed.Unpack(config)
-            matcher = config.virtual_hosts[0].matcher.matcher_list.matchers[0].on_match.matcher
+            matcher = config.virtual_hosts[0].matcher
             for name, entry in matcher.matcher_tree.exact_match_map.map.items():
                 route = Route()
                 entry.action.typed_config.Unpack(route)

@@ -58,8 +58,6 @@ envoy! {
         stream: *mut c_void, of: Body, pieces: *mut Text) -> bool;
     envoy_dynamic_module_callback_http_set_filter_state_bytes(
         stream: *mut c_void, key: Text, value: Text) -> bool;
-    envoy_dynamic_module_callback_http_set_dynamic_metadata_string(
-        stream: *mut c_void, space: Text, key: Text, value: Text);
     envoy_dynamic_module_callback_http_get_metadata_string(
         stream: *mut c_void, whose: i32, space: Text, key: Text, value: *mut Text) -> bool;
     envoy_dynamic_module_callback_http_get_metadata_number(
@@ -240,18 +238,6 @@ impl Stream {
     pub fn set_state(&mut self, key: &str, value: &[u8]) {
         unsafe {
             envoy_dynamic_module_callback_http_set_filter_state_bytes(self.0, key.into(), value.into());
-        }
-    }
-
-    /// Leave a text in the metadata of the request.
-    pub fn set_metadata(&mut self, space: &str, key: &str, value: &str) {
-        unsafe {
-            envoy_dynamic_module_callback_http_set_dynamic_metadata_string(
-                self.0,
-                space.into(),
-                key.into(),
-                value.into(),
-            );
         }
     }
 

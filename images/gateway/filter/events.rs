@@ -3,6 +3,8 @@
 //! Its status has long been sent, so all that Envoy does by itself is to cut it. Clients take that for a fault of
 //! the network; an event in the words of their API is raised as what it is.
 
+use crate::request::without_query;
+
 const FAILED: &[u8] = b"data: {\"error\": {\"message\": \"The model's answer broke off.\", \
     \"type\": \"server_error\", \"param\": null, \"code\": \"upstream_failed\"}}\n\n";
 const RESPONSE_FAILED: &[u8] = b"event: error\ndata: {\"type\": \"error\", \"sequence_number\": 0, \
@@ -20,9 +22,9 @@ pub struct Events {
 impl Events {
     /// The answer to a request for a path, before its first byte.
     pub fn to(path: &[u8]) -> Events {
-        let failed = match path.split(|byte| *byte == b'?').next() {
-            Some(b"/v1/responses") => RESPONSE_FAILED,
-            Some(b"/v1/messages") => MESSAGE_FAILED,
+        let failed = match without_query(path) {
+            b"/v1/responses" => RESPONSE_FAILED,
+            b"/v1/messages" => MESSAGE_FAILED,
             _ => FAILED,
         };
         Events { failed, line_ends: 2 }

@@ -2,13 +2,12 @@
 
 use crate::envoy::Stream;
 use crate::events::Events;
-use crate::request::{self, Kind};
+use crate::request::{self, Kind, MODEL_UNKNOWN};
 use crate::tally;
 use crate::usage::Usage;
 
 // Names that the rest of the gateway knows too: `render/envoy/layout.py` and `filter.py`.
 const SPACE: &str = "tertium";
-const PROBLEM: &str = "body";
 const MODEL: &str = "tertium.model";
 const DEPLOYMENT: &str = "deployment";
 const PREFIX_BYTES: &str = "prefixCharacters";
@@ -24,6 +23,8 @@ const REDIRECTED_HEADER: &str = "x-envoy-original-url";
 /// What is left over when the activator had the request looked up again.
 const LEFT_OVER: [&str; 4] = [PROBLEM_HEADER, MODEL_HEADER, LOOKUPS_HEADER, REDIRECTED_HEADER];
 const TALLY_PATH: &[u8] = b"/tertium/tally";
+/// More of a name that leads to no model is not told to the activator, who quotes it.
+const LONGEST_NAME: usize = 256;
 const EVENTS: &[u8] = b"text/event-stream";
 
 /// Where in Envoy's configuration the filter stands.
@@ -73,6 +74,10 @@ impl Exchange {
 
     /// Say whether the request may go on before its body is here.
     pub fn on_headers(&mut self, stream: &mut Stream, end: bool) -> bool {
+        if !request::is_for_model(stream.request_header(":method"), stream.request_header(":path")) {
+            self.read = true; // the route it has is right
+            return true;
+        }
         if !end && Kind::of(stream.request_header("content-type")) != Kind::Other {
             return false;
         }
@@ -90,10 +95,11 @@ impl Exchange {
 
     fn read_body(&mut self, stream: &mut Stream) {
         let request = request::read(stream.request_header("content-type"), &stream.request_body());
-        match &request.model {
-            Ok(name) => stream.set_state(MODEL, name.as_bytes()),
-            Err(problem) => stream.set_metadata(SPACE, PROBLEM, problem),
-        }
+        let name = match &request.model {
+            Ok(name) => name.as_bytes(),
+            Err(problem) => return stream.set_request_header(PROBLEM_HEADER, problem.as_bytes()),
+        };
+        stream.set_state(MODEL, name);
         stream.look_up_route();
         self.stream = request.stream;
         if request.stream {
@@ -101,6 +107,8 @@ impl Exchange {
         }
         self.whose = stream.route_text(SPACE, DEPLOYMENT).to_vec();
         if self.whose.is_empty() {
+            stream.set_request_header(PROBLEM_HEADER, MODEL_UNKNOWN.as_bytes());
+            stream.set_request_header(MODEL_HEADER, &name[..name.len().min(LONGEST_NAME)]);
             return;
         }
         let name = self.whose.split(|byte| *byte == b'|').next().unwrap_or_default();

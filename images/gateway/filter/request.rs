@@ -1,4 +1,4 @@
-//! What a request's body says: which model it is for, or else what is wrong with it.
+//! What a request says: which model it is for, or else what is wrong with it.
 
 use crate::text::trim;
 use crate::{form, json};
@@ -8,7 +8,35 @@ pub const BODY_NOT_JSON: &str = "body_not_json";
 pub const FORM_BROKEN: &str = "form_broken";
 pub const MODEL_MISSING: &str = "model_missing";
 pub const MODEL_INVALID: &str = "model_invalid";
-pub const UNREADABLE: &str = "unreadable";
+pub const MODEL_UNKNOWN: &str = "model_unknown";
+const UNREADABLE: &str = "unreadable";
+
+// What the engine serves to callers, as far as a model's name in the body says which engine is meant:
+// `render/envoy/filter.py`.
+const OPENAI: &str = "/v1/";
+const OTHERS: [&str; 10] = [
+    "/v2/rerank",
+    "/v2/embed",
+    "/rerank",
+    "/score",
+    "/classify",
+    "/pooling",
+    "/tokenize",
+    "/detokenize",
+    "/invocations",
+    "/inference/v1/generate",
+];
+
+/// Say whether a request is one for a model.
+pub fn is_for_model(method: &[u8], path: &[u8]) -> bool {
+    let known = |path: &[u8]| OTHERS.iter().any(|other| other.as_bytes() == path);
+    method == b"POST" && (path.starts_with(OPENAI.as_bytes()) || known(without_query(path)))
+}
+
+/// A path without what follows a question mark.
+pub fn without_query(path: &[u8]) -> &[u8] {
+    path.split(|byte| *byte == b'?').next().unwrap_or_default()
+}
 
 /// What is wrong, in one of the words above.
 pub type Problem = &'static str;
@@ -89,6 +117,21 @@ mod tests {
         assert_eq!(Kind::of(b"Multipart/Form-Data; boundary=x"), Kind::Form);
         for other in ["", "text/plain", "application/jsonl", "application/json, text/plain"] {
             assert_eq!(Kind::of(other.as_bytes()), Kind::Other);
+        }
+    }
+
+    #[test]
+    fn a_request_for_a_model_is_a_post_to_what_engines_serve() {
+        for (method, path, expected) in [
+            ("POST", "/v1/chat/completions", true),
+            ("POST", "/v1/anything?x=/", true),
+            ("POST", "/tokenize?x=1", true),
+            ("GET", "/v1/models", false),
+            ("POST", "/v1", false),
+            ("POST", "/tokenize/x", false),
+            ("POST", "/sleep?/tokenize", false),
+        ] {
+            assert_eq!(is_for_model(method.as_bytes(), path.as_bytes()), expected, "{} {}", method, path);
         }
     }
 

@@ -28,7 +28,7 @@ def routes_of(*names: str) -> dict[str, Any]:
     parsed = [parse_model(manifest) for manifest in manifests]
     table = build_table(model for model in parsed if isinstance(model, Model))
     config = MessageToDict(build_routes(table.targets()), preserving_proto_field_name=True)
-    by_name = config["virtual_hosts"][0]["matcher"]["matcher_list"]["matchers"][0]["on_match"]["matcher"]
+    by_name = config["virtual_hosts"][0]["matcher"]
     found = by_name.get("matcher_tree", {}).get("exact_match_map", {"map": {}})["map"]
     return {name: entry["action"]["typed_config"] for name, entry in found.items()}
 

@@ -26,6 +26,7 @@ from tertium.gateway.streams import Streams, response_of
 from tertium.gateway.tally import Tally
 from tertium.gateway.wishes import wish_of
 from tertium.gateway.world import World
+from tertium.render.envoy.filter import MODEL_UNKNOWN
 from tertium.render.envoy.layout import (
     ATTEMPT_HEADER,
     DEPLOYMENT_HEADER,
@@ -35,7 +36,6 @@ from tertium.render.envoy.layout import (
     MOST_LOOKUPS,
     PROBLEM_HEADER,
 )
-from tertium.render.envoy.routes import MODEL_UNKNOWN
 
 _MODELS: Final = "/v1/models"
 _ROUTE_SECONDS: Final = 2.0

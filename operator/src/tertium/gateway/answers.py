@@ -11,14 +11,15 @@ from tertium.core.refusal import Refusal
 from tertium.core.routing import Model, RoutingTable
 from tertium.gateway.waiters import Full
 from tertium.render.envoy.filter import (
+    API_PATHS,
     BODY_NOT_JSON,
     FORM_BROKEN,
     FORM_CONTENT_TYPE,
     JSON_CONTENT_TYPE,
     MODEL_MISSING,
+    MODEL_UNKNOWN,
 )
 from tertium.render.envoy.layout import RELEASE_HEADER, RELEASE_VALUE
-from tertium.render.envoy.routes import API_PATHS, MODEL_UNKNOWN
 
 _LEAST_RETRY_SECONDS: Final = 5
 _MOST_RETRY_SECONDS: Final = 110

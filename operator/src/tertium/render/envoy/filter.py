@@ -1,8 +1,7 @@
-"""Tertium's own filter in Envoy (`images/gateway/filter`): where it stands, and the words it leaves there.
+"""Tertium's own filter in Envoy (`images/gateway/filter`): where it stands, and the words shared with it.
 
-It reads which model a request is for, leaves that name for the look-up of the route, or else what is wrong
-with the body, and says in a header which deployment it found. It counts the tokens of answers; the activator
-asks for the sums.
+It reads which model a request is for, has its route looked up by that name, and says in headers which
+deployment it found, or what is wrong. It counts the tokens of answers; the activator asks for the sums.
 """
 
 from __future__ import annotations
@@ -14,8 +13,15 @@ from tertium.render.envoy.layout import TYPES, Layout, Resource
 BODY_NOT_JSON: Final = "body_not_json"
 FORM_BROKEN: Final = "form_broken"
 MODEL_MISSING: Final = "model_missing"
-PROBLEM: Final = "body"
-"""Key of the metadata that has one of the words above, or another for what the activator sees for itself."""
+MODEL_UNKNOWN: Final = "model_unknown"
+
+OPENAI: Final = "/v1/"
+OTHERS: Final = (
+    *("/v2/rerank", "/v2/embed", "/rerank", "/score", "/classify", "/pooling"),
+    *("/tokenize", "/detokenize", "/invocations", "/inference/v1/generate"),
+)
+API_PATHS: Final = rf"{OPENAI}.*|{'|'.join(OTHERS)}"
+"""What the engine serves to callers, as far as a `model` in the body says which one is meant."""
 
 JSON_CONTENT_TYPE: Final = r"(?i)\s*application/json\s*(;.*)?"
 FORM_CONTENT_TYPE: Final = r"(?i)\s*multipart/form-data\s*(;.*)?"

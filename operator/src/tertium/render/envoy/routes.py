@@ -1,8 +1,8 @@
 """Which request goes where: a model's name to its cluster, everything else to the activator's own answers.
 
-Our filter has left the name that a body's `model` has, or what is wrong with that body; the last routes tell
-the activator which, so that it never has to read a body. A name is looked up, not searched for: with a
-thousand deployments, trying one route after the other costs four times as much as all the rest.
+Our filter has left the name that a body's `model` has. It is looked up, not searched for: with a thousand
+deployments, trying one route after the other costs four times as much as all the rest. Each request is looked
+up twice, first without a name: that is not to cost anything either.
 """
 
 from __future__ import annotations
@@ -19,30 +19,19 @@ from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2  # 
 from envoy.extensions.retry.priority.previous_priorities.v3 import (  # noqa: F401
     previous_priorities_config_pb2,
 )
-from envoy.type.matcher.v3 import http_inputs_pb2  # noqa: F401
 from google.protobuf.any_pb2 import Any as Packed
 from google.protobuf.json_format import ParseDict
 from xds.core.v3.extension_pb2 import TypedExtensionConfig
 
 from tertium.core.routing import Target
 from tertium.render.envoy.affinity import ROUTE_BY_PREFIX
-from tertium.render.envoy.filter import (
-    BODY_NOT_JSON,
-    FORM_BROKEN,
-    MODEL_MISSING,
-    PROBLEM,
-    ROUTE_DEPLOYMENT,
-    ROUTE_PREFIX,
-)
+from tertium.render.envoy.filter import ROUTE_DEPLOYMENT, ROUTE_PREFIX
 from tertium.render.envoy.layout import (
     ACTIVATOR_CLUSTER,
-    LONGEST_STREAM,
     LOOKUPS_HEADER,
     METADATA,
-    MODEL_HEADER,
     MODEL_STATE,
     MOST_LOOKUPS,
-    PROBLEM_HEADER,
     RELEASE_HEADER,
     RELEASE_VALUE,
     ROUTES,
@@ -51,23 +40,12 @@ from tertium.render.envoy.layout import (
     message,
 )
 
-MODEL_UNKNOWN: Final = "model_unknown"
-UNROUTED: Final = "unrouted"
-
-_OPENAI: Final = "/v1/"
-_OTHERS: Final = (
-    r"/v2/(rerank|embed)|/(rerank|score|classify|pooling|tokenize|detokenize|invocations)"
-    r"|/inference/v1/generate"
-)
-API_PATHS: Final = rf"{_OPENAI}.*|{_OTHERS}"
-"""What the engine serves to callers, as far as a `model` in the body says which one is meant."""
-
 
 def build_routes(models: Mapping[str, Target]) -> RouteConfiguration:
     """Return the route configuration: a route for each name of a model, and what leads to none."""
     routes = RouteConfiguration()
     routes.CopyFrom(_FRAME)
-    by_name = routes.virtual_hosts[0].matcher.matcher_list.matchers[0].on_match.matcher
+    by_name = routes.virtual_hosts[0].matcher
     if models:  # Envoy takes no empty map
         by_name.matcher_tree.input.CopyFrom(_NAME)
     packed = {target: _model_route(target) for target in set(models.values())}
@@ -92,15 +70,11 @@ def _model_route(target: Target) -> Packed:
     return packed
 
 
-def _set(name: str, value: str) -> Resource:
-    return {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
-
-
 _MODEL_ROUTE: Final = message(
     Route,
     {
         "match": {"prefix": "/"},
-        "route": {"timeout": "0s", "idle_timeout": LONGEST_STREAM},
+        "route": {"timeout": "0s"},
     },
 )
 
@@ -130,10 +104,25 @@ _RETRY: Final[Resource] = {
 }
 
 
+_UNROUTED: Final[Resource] = {
+    "name": "unrouted",
+    "match": {"prefix": "/"},
+    "route": {
+        "cluster": ACTIVATOR_CLUSTER,
+        "timeout": "30s",
+        # A deployment may have appeared only just now: the activator has the request looked up again.
+        "internal_redirect_policy": {
+            "max_internal_redirects": MOST_LOOKUPS,
+            "redirect_response_codes": [307],
+            "response_headers_to_copy": [LOOKUPS_HEADER],
+        },
+    },
+}
+
+
 def _frame() -> Resource:
     """The configuration without a model."""
-    *_, unrouted = answers = _answers()
-    by_name = {"on_no_match": _to("answers", answers)}
+    unrouted = {"@type": f"{TYPES}.config.route.v3.Route", **_UNROUTED}
     return {
         "name": ROUTES,
         "response_headers_to_remove": [RELEASE_HEADER],
@@ -143,69 +132,10 @@ def _frame() -> Resource:
                 "domains": ["*"],
                 "include_request_attempt_count": True,
                 "retry_policy": _RETRY,
-                "matcher": {
-                    "matcher_list": {
-                        "matchers": [{"predicate": _is_api_call(), "on_match": {"matcher": by_name}}]
-                    },
-                    "on_no_match": _to("unrouted", [unrouted]),
-                },
+                "matcher": {"on_no_match": {"action": {"name": "route", "typed_config": unrouted}}},
             }
         ],
     }
-
-
-def _is_api_call() -> Resource:
-    others = {"safe_regex": {"google_re2": {}, "regex": rf"({_OTHERS})(\?.*)?"}}
-    # What nearly all ask for comes first, and without a regular expression.
-    path = {"or_matcher": {"predicate": [_header(":path", {"prefix": _OPENAI}), _header(":path", others)]}}
-    return {"and_matcher": {"predicate": [_header(":method", {"exact": "POST"}), path]}}
-
-
-def _header(name: str, match: Resource) -> Resource:
-    header = {"@type": f"{TYPES}.type.matcher.v3.HttpRequestHeaderMatchInput", "header_name": name}
-    return {"single_predicate": {"input": {"name": name, "typed_config": header}, "value_match": match}}
-
-
-def _to(name: str, routes: list[Resource]) -> Resource:
-    listed = {"@type": f"{TYPES}.config.route.v3.RouteList", "routes": routes}
-    return {"action": {"name": name, "typed_config": listed}}
-
-
-def _answers() -> list[Resource]:
-    """Routes of requests that lead to no deployment. A matcher that comes earlier is the more precise one."""
-    known_name = {"key": MODEL_STATE, "string_match": {"safe_regex": {"regex": ".+"}}}
-    shown = f"%FILTER_STATE({MODEL_STATE}:PLAIN):256%"
-    post: Resource = {"prefix": "/", "headers": [{"name": ":method", "string_match": {"exact": "POST"}}]}
-    return [
-        _answer(MODEL_MISSING, {**post, "dynamic_metadata": [_problem(MODEL_MISSING)]}),
-        _answer(BODY_NOT_JSON, {**post, "dynamic_metadata": [_problem(BODY_NOT_JSON)]}),
-        _answer(FORM_BROKEN, {**post, "dynamic_metadata": [_problem(FORM_BROKEN)]}),
-        # A deployment may have appeared only just now: the activator has the request looked up again.
-        _answer(
-            MODEL_UNKNOWN,
-            {**post, "filter_state": [known_name]},
-            _set(MODEL_HEADER, shown),
-            internal_redirect_policy={
-                "max_internal_redirects": MOST_LOOKUPS,
-                "redirect_response_codes": [307],
-                "response_headers_to_copy": [LOOKUPS_HEADER],
-            },
-        ),
-        _answer(UNROUTED, {"prefix": "/"}),
-    ]
-
-
-def _answer(problem: str, match: Resource, *headers: Resource, **action: Resource) -> Resource:
-    return {
-        "name": problem,
-        "match": match,
-        "request_headers_to_add": [_set(PROBLEM_HEADER, problem), *headers],
-        "route": {"cluster": ACTIVATOR_CLUSTER, "timeout": "30s", **action},
-    }
-
-
-def _problem(value: str) -> Resource:
-    return {"filter": METADATA, "path": [{"key": PROBLEM}], "value": {"string_match": {"exact": value}}}
 
 
 _FRAME: Final = message(RouteConfiguration, _frame())
