@@ -51,7 +51,12 @@ macro_rules! envoy {
 envoy! {
     envoy_dynamic_module_callback_http_get_header(
         stream: *mut c_void, of: Headers, name: Text, value: *mut Text, index: usize, count: *mut usize) -> bool;
+    envoy_dynamic_module_callback_http_get_headers_size(stream: *mut c_void, of: Headers) -> usize;
+    envoy_dynamic_module_callback_http_get_headers(
+        stream: *mut c_void, of: Headers, headers: *mut Header) -> bool;
     envoy_dynamic_module_callback_http_set_header(
+        stream: *mut c_void, of: Headers, name: Text, value: Text) -> bool;
+    envoy_dynamic_module_callback_http_add_header(
         stream: *mut c_void, of: Headers, name: Text, value: Text) -> bool;
     envoy_dynamic_module_callback_http_get_body_chunks_size(stream: *mut c_void, of: Body) -> usize;
     envoy_dynamic_module_callback_http_get_body_chunks(
@@ -75,6 +80,10 @@ envoy! {
     envoy_dynamic_module_callback_early_header_mutation_remove_header(
         request: *mut c_void, name: Text) -> bool;
     envoy_dynamic_module_callback_log(level: i32, message: Text);
+}
+
+impl Header {
+    const NONE: Header = Header { name: Text::EMPTY, value: Text::EMPTY };
 }
 
 impl Text {
@@ -122,10 +131,9 @@ impl Arrival {
 
     /// Names, in lower case, and values of its headers. They live until a header is set or removed.
     pub fn headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let none = Header { name: Text::EMPTY, value: Text::EMPTY };
         unsafe {
             let count = envoy_dynamic_module_callback_early_header_mutation_get_headers_size(self.0);
-            let mut headers = vec![none; count];
+            let mut headers = vec![Header::NONE; count];
             envoy_dynamic_module_callback_early_header_mutation_get_headers(self.0, headers.as_mut_ptr());
             headers.into_iter().map(|header| (header.name.bytes(), header.value.bytes()))
         }
@@ -156,6 +164,19 @@ impl Stream {
         Stream(stream)
     }
 
+    /// Names, in lower case, and values of the request's headers. They live until one is set or removed.
+    ///
+    /// To ask for one by a name that Envoy itself has no use for makes it build a dictionary of all.
+    pub fn request_headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        unsafe {
+            let count = envoy_dynamic_module_callback_http_get_headers_size(self.0, Headers::Request);
+            let mut headers = vec![Header::NONE; count];
+            let to = headers.as_mut_ptr();
+            envoy_dynamic_module_callback_http_get_headers(self.0, Headers::Request, to);
+            headers.into_iter().map(|header| (header.name.bytes(), header.value.bytes()))
+        }
+    }
+
     /// The first header of a name; empty if there is none.
     pub fn request_header(&self, name: &str) -> &[u8] {
         self.header(Headers::Request, name)
@@ -177,13 +198,25 @@ impl Stream {
 
     /// Set a header of the request, whatever it was.
     pub fn set_request_header(&mut self, name: &str, value: &[u8]) {
+        self.set(Headers::Request, name, value);
+    }
+
+    /// Set a header of the answer, whatever it was.
+    pub fn set_answer_header(&mut self, name: &str, value: &[u8]) {
+        self.set(Headers::Response, name, value);
+    }
+
+    fn set(&mut self, of: Headers, name: &str, value: &[u8]) {
         unsafe {
-            envoy_dynamic_module_callback_http_set_header(
-                self.0,
-                Headers::Request,
-                name.into(),
-                value.into(),
-            );
+            envoy_dynamic_module_callback_http_set_header(self.0, of, name.into(), value.into());
+        }
+    }
+
+    /// Add a header to the request that it does not have.
+    pub fn add_request_header(&mut self, name: &str, value: &[u8]) {
+        unsafe {
+            let of = Headers::Request;
+            envoy_dynamic_module_callback_http_add_header(self.0, of, name.into(), value.into());
         }
     }
 

@@ -22,6 +22,9 @@ const LOOKUPS_HEADER: &str = "x-tertium-lookups";
 const REDIRECTED_HEADER: &str = "x-envoy-original-url";
 /// What is left over when the activator had the request looked up again.
 const LEFT_OVER: [&str; 4] = [PROBLEM_HEADER, MODEL_HEADER, LOOKUPS_HEADER, REDIRECTED_HEADER];
+/// The status by which the activator has Envoy try again; when no replica took the request, its caller sees it.
+const RELEASED: &str = "599";
+const UNAVAILABLE: &[u8] = b"503";
 const TALLY_PATH: &[u8] = b"/tertium/tally";
 /// More of a name that leads to no model is not told to the activator, who quotes it.
 const LONGEST_NAME: usize = 256;
@@ -51,6 +54,10 @@ impl Place {
 pub struct Exchange {
     place: Place,
     read: bool,
+    /// The API key that it came with.
+    key: Vec<u8>,
+    /// Whether the activator had its route looked up again.
+    looked_up: bool,
     /// Whether a stream of events was asked for.
     stream: bool,
     /// Whose tokens these are: deployment, its UID and the API key; empty while that is nobody's.
@@ -64,7 +71,16 @@ pub struct Exchange {
 impl Exchange {
     /// A request that has only begun.
     pub fn at(place: Place) -> Exchange {
-        Exchange { place, read: false, stream: false, whose: Vec::new(), usage: None, events: None }
+        Exchange {
+            place,
+            read: false,
+            key: Vec::new(),
+            looked_up: false,
+            stream: false,
+            whose: Vec::new(),
+            usage: None,
+            events: None,
+        }
     }
 
     /// Say whether it asks for the sums.
@@ -74,11 +90,22 @@ impl Exchange {
 
     /// Say whether the request may go on before its body is here.
     pub fn on_headers(&mut self, stream: &mut Stream, end: bool) -> bool {
-        if !request::is_for_model(stream.request_header(":method"), stream.request_header(":path")) {
+        let (mut method, mut path, mut kind) = (&[][..], &[][..], Kind::Other);
+        for (name, value) in stream.request_headers() {
+            match name {
+                b":method" => method = value,
+                b":path" => path = value,
+                b"content-type" => kind = Kind::of(value),
+                _ if name == KEY_HEADER.as_bytes() => self.key = value.to_vec(),
+                _ if name == LOOKUPS_HEADER.as_bytes() => self.looked_up = true,
+                _ => {}
+            }
+        }
+        if !request::is_for_model(method, path) {
             self.read = true; // the route it has is right
             return true;
         }
-        if !end && Kind::of(stream.request_header("content-type")) != Kind::Other {
+        if !end && kind != Kind::Other {
             return false;
         }
         self.on_body(stream, true)
@@ -101,10 +128,6 @@ impl Exchange {
         };
         stream.set_state(MODEL, name);
         stream.look_up_route();
-        self.stream = request.stream;
-        if request.stream {
-            stream.set_request_header(STREAM_HEADER, b"true");
-        }
         self.whose = stream.route_text(SPACE, DEPLOYMENT).to_vec();
         if self.whose.is_empty() {
             stream.set_request_header(PROBLEM_HEADER, MODEL_UNKNOWN.as_bytes());
@@ -112,23 +135,31 @@ impl Exchange {
             return;
         }
         let name = self.whose.split(|byte| *byte == b'|').next().unwrap_or_default();
-        stream.set_request_header(DEPLOYMENT_HEADER, name);
+        stream.add_request_header(DEPLOYMENT_HEADER, name);
         self.whose.push(b'|');
-        self.whose.extend_from_slice(stream.request_header(KEY_HEADER));
-        if !stream.request_header(LOOKUPS_HEADER).is_empty() {
+        self.whose.append(&mut self.key);
+        self.stream = request.stream;
+        if request.stream {
+            stream.add_request_header(STREAM_HEADER, b"true");
+        }
+        if self.looked_up {
             LEFT_OVER.iter().for_each(|name| stream.remove_request_header(name));
         }
         let size = stream.route_number(SPACE, PREFIX_BYTES);
         if let (Some(from), true) = (request.prompt, size > 0) {
             let hash = request::hash(stream.request_body()[from..].iter().take(size));
-            stream.set_request_header(PREFIX_HEADER, hash.as_bytes());
+            stream.add_request_header(PREFIX_HEADER, hash.as_bytes());
         }
     }
 
     /// The headers of the answer are here.
-    pub fn on_answer(&mut self, stream: &Stream) {
+    pub fn on_answer(&mut self, stream: &mut Stream) {
+        let status = stream.answer_header(":status");
+        if status == RELEASED.as_bytes() {
+            return stream.set_answer_header(":status", UNAVAILABLE);
+        }
         let counted = self.place == Place::Callers && !self.whose.is_empty();
-        if counted && matches!(stream.answer_header(":status"), [b'2', _, _]) {
+        if counted && matches!(status, [b'2', _, _]) {
             self.usage = Some(Usage::default());
             if self.stream && stream.answer_header("content-type").starts_with(EVENTS) {
                 self.events = Some(Events::to(stream.request_header(":path")));

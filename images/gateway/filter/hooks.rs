@@ -106,8 +106,8 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_response_headers(
     exchange: *mut Exchange,
     _: bool,
 ) -> i32 {
-    let (stream, exchange) = unsafe { (Stream::new(stream), &mut *exchange) };
-    guarded((), || exchange.on_answer(&stream));
+    let (mut stream, exchange) = unsafe { (Stream::new(stream), &mut *exchange) };
+    guarded((), || exchange.on_answer(&mut stream));
     CONTINUE
 }
 

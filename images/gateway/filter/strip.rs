@@ -5,8 +5,7 @@ use crate::envoy::Arrival;
 const OURS: &[u8] = b"x-tertium-";
 const ENVOYS: &[u8] = b"x-envoy-";
 
-// Names that the activator knows too: `render/envoy/layout.py`.
-const RELEASE_HEADER: &str = "x-coldstart";
+// A name that the activator knows too: `render/envoy/layout.py`.
 const ASKED_HOLD_HEADER: &str = "x-asked-hold-seconds";
 /// What a caller may say all the same, and is then said under the name above.
 const HOLD_HEADER: &str = "x-tertium-hold-seconds";
@@ -29,8 +28,5 @@ pub fn strip(request: &mut Arrival) {
 }
 
 fn is_private(name: &[u8]) -> bool {
-    name.starts_with(OURS)
-        || name.starts_with(ENVOYS)
-        || name == RELEASE_HEADER.as_bytes()
-        || name == ASKED_HOLD_HEADER.as_bytes()
+    name.starts_with(OURS) || name.starts_with(ENVOYS) || name == ASKED_HOLD_HEADER.as_bytes()
 }

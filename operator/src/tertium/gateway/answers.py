@@ -19,7 +19,7 @@ from tertium.render.envoy.filter import (
     MODEL_MISSING,
     MODEL_UNKNOWN,
 )
-from tertium.render.envoy.layout import RELEASE_HEADER, RELEASE_VALUE
+from tertium.render.envoy.layout import RELEASED
 
 _LEAST_RETRY_SECONDS: Final = 5
 _MOST_RETRY_SECONDS: Final = 110
@@ -69,10 +69,9 @@ def error(
 
 
 def released(model: Model) -> Answer:
-    """Tells Envoy to send the request it still has to a replica; its body is seen only if none takes it."""
+    """Tells Envoy to send the request it still has to a replica; seen, as a 503, only if none takes it."""
     message = f"The model '{model.key}' was started, but no replica of it takes the request. Try again."
-    answer = error(503, "model_unavailable", message, retry_after=1)
-    return Answer(status=503, body=answer.body, headers={**answer.headers, RELEASE_HEADER: RELEASE_VALUE})
+    return error(RELEASED, "model_unavailable", message, retry_after=1)
 
 
 def refused(model: Model, refusal: Refusal) -> Answer:

@@ -26,7 +26,7 @@ from tertium.gateway.metrics import GatewayMetrics
 from tertium.gateway.resume import Resume
 from tertium.gateway.wishes import hold_seconds
 from tertium.gateway.world import World
-from tertium.render.envoy.layout import RELEASE_HEADER, RESUMED_HEADER, STREAM_HEADER
+from tertium.render.envoy.layout import RELEASED, RESUMED_HEADER, STREAM_HEADER
 
 SILENT_SECONDS: Final = 50.0
 """Longest silence on a held stream, expected or real. Proxies give up after 60 s, often."""
@@ -121,7 +121,7 @@ class Streams:
                     yield event
             await asyncio.wait({hold}, timeout=pause or None)
         answer = hold.result()
-        if RELEASE_HEADER not in answer.headers:
+        if answer.status != RELEASED:
             yield error_event(request.path, answer.status, answer.body["error"])
             return
         model = self._world.table.models.get(ask.key)

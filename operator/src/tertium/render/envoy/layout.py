@@ -44,8 +44,10 @@ SLOT_HEADER: Final = "x-tertium-slot"
 """Which limiter of concurrency the request is counted by."""
 KEY_METADATA: Final = "tertium.key"
 """Namespace of the metadata that the filters for API keys leave each other."""
-RELEASE_HEADER: Final = "x-coldstart"
-RELEASE_VALUE: Final = "ready"
+RELEASED: Final = 599
+"""The status by which the activator has Envoy send a request that it held to a replica.
+
+A header would do, too, but Envoy would look for it in every answer."""
 
 BODY_LIMIT_BYTES: Final = 32 * 1024 * 1024
 LONGEST_STREAM: Final = "3900s"

@@ -119,7 +119,7 @@ def _http(layout: Layout) -> Resource:
         "early_header_mutation_extensions": [strip_private(layout)],
         "rds": {"route_config_name": ROUTES, "config_source": FROM_ACTIVATOR},
         "local_reply_config": build_local_replies(),
-        "access_log": [_access_log()],
+        "access_log": [_access_log(layout)],
         "http_filters": _filters(layout),
     }
 
@@ -153,12 +153,13 @@ def _router() -> Resource:
     }
 
 
-def _access_log() -> Resource:
+def _access_log(layout: Layout) -> Resource:
+    key = {"key": f"%REQ({KEY_HEADER})%"} if layout.api_keys else {}
     return {
         "name": "stdout",
         "typed_config": {
             "@type": f"{TYPES}.extensions.access_loggers.stream.v3.StdoutAccessLog",
-            "log_format": {"json_format": _ACCESS_FIELDS},
+            "log_format": {"json_format": {**_ACCESS_FIELDS, **key}},
         },
     }
 
@@ -178,6 +179,5 @@ _ACCESS_FIELDS: Final = {
     "bytesReceived": "%BYTES_RECEIVED%",
     "bytesSent": "%BYTES_SENT%",
     "millis": "%DURATION%",
-    "key": f"%REQ({KEY_HEADER})%",
     "client": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
 }

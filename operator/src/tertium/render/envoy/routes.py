@@ -32,8 +32,7 @@ from tertium.render.envoy.layout import (
     METADATA,
     MODEL_STATE,
     MOST_LOOKUPS,
-    RELEASE_HEADER,
-    RELEASE_VALUE,
+    RELEASED,
     ROUTES,
     TYPES,
     Resource,
@@ -80,8 +79,8 @@ _MODEL_ROUTE: Final = message(
 
 _RETRY: Final[Resource] = {
     # `reset` is a replica that ended before the first byte of its answer; after that nothing is tried again.
-    "retry_on": "connect-failure,refused-stream,reset,retriable-headers",
-    "retriable_headers": [{"name": RELEASE_HEADER, "string_match": {"exact": RELEASE_VALUE}}],
+    "retry_on": "connect-failure,refused-stream,reset,retriable-status-codes",
+    "retriable_status_codes": [RELEASED],
     "num_retries": 5,
     "retry_back_off": {"base_interval": "0.005s", "max_interval": "0.1s"},
     "retry_host_predicate": [
@@ -125,7 +124,6 @@ def _frame() -> Resource:
     unrouted = {"@type": f"{TYPES}.config.route.v3.Route", **_UNROUTED}
     return {
         "name": ROUTES,
-        "response_headers_to_remove": [RELEASE_HEADER],
         "virtual_hosts": [
             {
                 "name": "all",
