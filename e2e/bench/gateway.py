@@ -1,9 +1,11 @@
 """What the gateway costs a warm request, beside a bare Envoy, vLLM's router and a LiteLLM proxy.
 
-    python -m e2e.bench.gateway [--rounds 4] [--seconds 2.5] [--no-peers] [--cluster gateway] [--json FILE]
+    python -m e2e.bench.gateway [--rounds 6] [--no-peers] [--cluster gateway] [--json FILE]
 
-All subjects run at once before one engine double, and load is put on one after the other, round by round, so
-that what else the machine does hits all of them. Load generator and engine share its processors.
+All subjects run at once before one engine double, and load is put on one after the other, in short turns
+whose order is drawn, so that what else the machine does hits all of them. In each round all are started anew:
+where a process lies in memory makes it faster or slower by some 5 % for its life. Load generator and engine
+share the machine's processors.
 """
 
 from __future__ import annotations
@@ -11,12 +13,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import random
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -40,28 +43,35 @@ from e2e.cluster import ClusterError
 from e2e.fleet.plane import Plane
 
 CONNECTIONS: Final = 32
+TURNS: Final = 3
+"""Under full load in each round."""
+TURN_SECONDS: Final = 1.0
 PACE: Final = 20
 """Requests a second at which latencies are compared: so few that the slowest subject keeps up."""
 PACED_CONNECTIONS: Final = 8
 PACED_SECONDS: Final = 10.0
 """Long enough that the slowest of a hundred is not the slowest of all."""
-WARMUP_SECONDS: Final = 1.0
+WARMUP_SECONDS: Final = 0.5
 """In which every connection is made: at any pace, each has been used once."""
 BASE: Final = "bare Envoy"
 DIRECT: Final = "direct"
+OURS: Final = "Tertium's gateway"
 KINDS: Final[dict[str, dict[str, Any]]] = {
-    "whole": {"connections": CONNECTIONS},
-    "streams": {"connections": CONNECTIONS, "stream": True},
-    "paced": {"connections": PACED_CONNECTIONS, "rate": PACE, "seconds": PACED_SECONDS},
+    "whole": {"connections": CONNECTIONS, "seconds": TURN_SECONDS},
+    "streams": {"connections": CONNECTIONS, "seconds": TURN_SECONDS, "stream": True},
+    "paced": {"connections": PACED_CONNECTIONS, "seconds": PACED_SECONDS, "rate": PACE},
 }
+ROUND: Final = (*("whole", "streams") * TURNS, "paced")
+"""The turns of a round, each of one kind of load."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Round:
-    """One subject under one kind of load. Processor time by process, warm-up included."""
+class Turn:
+    """One subject under one kind of load. Processor time by process, warm-up included; memory after it."""
 
     load: Load
     cpu: dict[str, float]
+    rss_mib: dict[str, float]
 
     @property
     def cpu_micros(self) -> float:
@@ -70,41 +80,49 @@ class Round:
         return sum(self.cpu.values()) * share / self.load.requests * 1e6
 
 
-Rounds = list[Round]
-Seen = dict[str, dict[str, Rounds]]
-"""Rounds by subject and kind of load."""
+Seen = dict[str, dict[str, list[Turn]]]
+"""Turns by subject and kind of load; those of one place were at about the same time."""
 
 
-def measure(subjects: Sequence[Subject], *, rounds: int, seconds: float) -> Seen:
-    """Put each kind of load on each subject, `rounds` times. Raises AssertionError for a failed request."""
-    seen: Seen = {subject.name: defaultdict(list) for subject in subjects}
+def measure(start: Callable[[Workshop], Sequence[Subject]], rounds: int) -> Seen:
+    """Start all subjects for each round and give each its turns. Raises AssertionError if a request fails."""
+    chance, seen = random.Random(0), defaultdict[str, dict[str, list[Turn]]](lambda: defaultdict(list))
     for number in range(rounds):
-        for kind, order in KINDS.items():
-            for subject in subjects:
-                seen[subject.name][kind].append(_one(subject, order, seconds))
+        with contextlib.ExitStack() as stack:
+            subjects = start(a_workshop(stack))
+            seen.update((subject.name, seen[subject.name]) for subject in subjects)  # in the table's order
+            for kind in ROUND:
+                for subject in chance.sample(subjects, len(subjects)):
+                    seen[subject.name][kind].append(_turn(subject, KINDS[kind]))
         say(f"round {number + 1} of {rounds}")
     return seen
 
 
-def _one(subject: Subject, order: dict[str, Any], seconds: float) -> Round:
+def a_workshop(stack: contextlib.ExitStack) -> Workshop:
+    """A workshop in a folder of its own."""
+    return Workshop(Path(stack.enter_context(tempfile.TemporaryDirectory())), stack)
+
+
+def _turn(subject: Subject, order: dict[str, Any]) -> Turn:
     before = {name: cpu_seconds(subject.pids(name)) for name in subject.roots}
-    load = put_load([subject.url], [MODEL], **{"seconds": seconds, "warmupSeconds": WARMUP_SECONDS, **order})
+    load = put_load([subject.url], [MODEL], **{"warmupSeconds": WARMUP_SECONDS, **order})
     cpu = {name: cpu_seconds(subject.pids(name)) - spent for name, spent in before.items()}
     assert not load.errors, f"{subject.name}: {load.errors}"
-    return Round(load=load, cpu=cpu)
+    memory = {name: rss_mib(subject.pids(name)) for name in subject.roots}
+    return Turn(load=load, cpu=cpu, rss_mib=memory)
 
 
-def figures(subject: Subject, seen: Seen) -> dict[str, Any]:
-    """The row of one subject: medians over the rounds, of ratios and differences within a round."""
-    mine, base, direct = seen[subject.name], seen[BASE], seen[DIRECT]
-    ratios = [a.load.rate / b.load.rate for a, b in zip(mine["whole"], base["whole"], strict=True)]
-    streams = [a.load.rate / b.load.rate for a, b in zip(mine["streams"], base["streams"], strict=True)]
+def figures(name: str, seen: Seen) -> dict[str, Any]:
+    """The row of one subject: medians over the turns, of ratios and differences within a turn."""
+    mine, base, direct = seen[name], seen[BASE], seen[DIRECT]
+    ratios, streams = (_ratios(mine[kind], base[kind]) for kind in ("whole", "streams"))
+    lower, middle, upper = statistics.quantiles(ratios, n=4)
     return {
-        "subject": subject.name,
+        "subject": name,
         "requests_per_second": round(_median(one.load.rate for one in mine["whole"])),
-        "ratio_to_bare": round(statistics.median(ratios), 3),
-        "ratio_least": round(min(ratios), 3),
-        "ratio_most": round(max(ratios), 3),
+        "ratio_to_bare": round(middle, 3),
+        "ratio_lower_quartile": round(lower, 3),
+        "ratio_upper_quartile": round(upper, 3),
         "streams_per_second": round(_median(one.load.rate for one in mine["streams"])),
         "streams_ratio_to_bare": round(statistics.median(streams), 3),
         "first_chunk_p50_ms": round(_median(one.load.first["p50"] for one in mine["streams"]), 2),
@@ -119,17 +137,21 @@ def figures(subject: Subject, seen: Seen) -> dict[str, Any]:
             )
             for quantile in ("p50", "p99")
         },
-        "rss_mib": {name: round(rss_mib(subject.pids(name))) for name in subject.roots},
+        "rss_mib": {part: round(most) for part, most in mine["paced"][-1].rss_mib.items()},
     }
+
+
+def _ratios(mine: Sequence[Turn], base: Sequence[Turn]) -> list[float]:
+    return [a.load.rate / b.load.rate for a, b in zip(mine, base, strict=True)]
 
 
 def _median(values: Any) -> float:
     return float(statistics.median(values))
 
 
-def bystander(subject: Subject, seen: Seen) -> dict[str, Any]:
+def bystander(seen: Seen) -> dict[str, Any]:
     """What the activator did while its Envoy carried warm requests."""
-    rounds = [one for kind in KINDS for one in seen[subject.name][kind]]
+    rounds = [one for turns in seen[OURS].values() for one in turns]
     return {
         "warm_requests": sum(one.load.requests for one in rounds),
         "seconds": round(sum(one.load.seconds + WARMUP_SECONDS for one in rounds), 1),
@@ -140,7 +162,7 @@ def bystander(subject: Subject, seen: Seen) -> dict[str, Any]:
 
 COLUMNS: Final = {
     "requests_per_second": "requests/s",
-    "ratio_to_bare": "of bare Envoy",
+    "ratio_to_bare": "of bare Envoy (quartiles)",
     "added_p50_ms": "added p50 ms",
     "added_p99_ms": "added p99 ms",
     "streams_per_second": "SSE streams/s",
@@ -161,7 +183,7 @@ def markdown(rows: Sequence[dict[str, Any]], aside: dict[str, Any]) -> str:
             if column == "rss_mib":
                 value = " + ".join(str(part) for part in value.values())
             elif column == "ratio_to_bare":
-                value = f"{value} ({row['ratio_least']} to {row['ratio_most']})"
+                value = f"{value} ({row['ratio_lower_quartile']} to {row['ratio_upper_quartile']})"
             cells.append(f" {value} |")
         lines.append(f"| {row['subject']} |" + "".join(cells))
     lines += [
@@ -177,8 +199,7 @@ def markdown(rows: Sequence[dict[str, Any]], aside: dict[str, Any]) -> str:
 def main() -> int:
     """Run the benchmark on a control plane of its own."""
     parser = argparse.ArgumentParser(prog="python -m e2e.bench.gateway", description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=4, help="how often each subject has its turn")
-    parser.add_argument("--seconds", type=float, default=2.5, help="how long full load lasts")
+    parser.add_argument("--rounds", type=int, default=6, help="how often all subjects are started")
     parser.add_argument("--no-peers", action="store_true", help="leave vllm-router and LiteLLM out")
     parser.add_argument(
         "--cluster", default="gateway", help="name of the control plane; it is started afresh"
@@ -186,26 +207,27 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     args = parser.parse_args()
     with contextlib.ExitStack() as stack:
-        shop = Workshop(Path(stack.enter_context(tempfile.TemporaryDirectory())), stack)
-        subjects = [engine(shop)]
-        peers = [] if args.no_peers else [vllm_router(shop), litellm(shop)]
+        direct = engine(a_workshop(stack))
         plane = Plane.up(args.cluster, nodes=0)
         stack.callback(plane.down)
         show_model(plane)
         show_replica(plane)
-        ours = shop.wait(our_gateway(shop, plane), seconds=60)
-        subjects += [bare_envoy(shop, access_log_of(shop)), ours, *peers]
-        seen = measure(subjects, rounds=args.rounds, seconds=args.seconds)
-        rows = [figures(subject, seen) for subject in subjects]
-        aside = bystander(ours, seen)
+
+        def start(shop: Workshop) -> list[Subject]:
+            ours = shop.wait(our_gateway(shop, plane), seconds=60)
+            peers = [] if args.no_peers else [vllm_router(shop), litellm(shop)]
+            return [direct, bare_envoy(shop, access_log_of(shop)), ours, *peers]
+
+        seen = measure(start, args.rounds)
+    rows, aside = [figures(name, seen) for name in seen], bystander(seen)
     print(markdown(rows, aside))
-    rounds = {
-        name: {kind: [asdict(one) for one in all_] for kind, all_ in kinds.items()}
-        for name, kinds in seen.items()
-    }
     print(json.dumps({"subjects": rows, "activator": aside}))
     if args.json:
-        whole = {"subjects": rows, "activator": aside, "rounds": rounds}
+        turns = {
+            name: {kind: [asdict(one) for one in all_] for kind, all_ in kinds.items()}
+            for name, kinds in seen.items()
+        }
+        whole = {"subjects": rows, "activator": aside, "turns": turns}
         args.json.write_text(json.dumps(whole, indent=1) + "\n")
     return 0
 
