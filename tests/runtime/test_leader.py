@@ -35,6 +35,8 @@ class Candidate:
 
     def __init__(self, cluster: FakeCluster, name: str) -> None:
         self.paused = False
+        self.answer_seconds = 0.0
+        """How long what a call has done takes to be known."""
         self.name = name
         self.terms_begun: list[float] = []
         self.written_at: list[float] = []
@@ -66,7 +68,7 @@ class Candidate:
 
 
 class _Network:
-    """What a candidate's calls about the Lease pass; cut off, they fail."""
+    """What a candidate's calls about the Lease pass; cut off, they fail, and slow, they are done unseen."""
 
     def __init__(self, candidate: Candidate) -> None:
         self._candidate = candidate
@@ -76,7 +78,7 @@ class _Network:
             raise Retryable("cut off")
 
     async def __aexit__(self, *_: object) -> None:
-        return None
+        await asyncio.sleep(self._candidate.answer_seconds)
 
 
 class Running:
@@ -127,6 +129,17 @@ async def test_a_leader_that_ends_gives_the_lease_back() -> None:
         await asyncio.sleep(2)
         assert other.leadership.leading
         assert lease(cluster)["leaseTransitions"] == 2
+
+
+@pytest.mark.parametrize("moment", [30.0, 30.4, 30.8, 31.2, 31.6, 32.0])
+async def test_a_leader_that_ends_in_the_middle_of_a_renewal_gives_the_lease_back(moment: float) -> None:
+    cluster = FakeCluster()
+    one = Candidate(cluster, "one")
+    one.answer_seconds = 0.5
+    async with Running(one) as running:
+        await asyncio.sleep(moment)
+        await running.stop(0)
+        assert "holderIdentity" not in lease(cluster)
 
 
 async def test_a_leader_that_is_cut_off_has_stopped_before_another_begins() -> None:

@@ -202,13 +202,21 @@ class Leadership:
 
     async def _resign(self) -> None:
         """Give the Lease back, so that the next leader need not wait for its end."""
-        lease, led = self._lease, self.leading
-        self._until = _NEVER
-        if lease is None or not led:
+        led, self._until = self.leading, _NEVER
+        if not led:
             return
-        released = {name: value for name, value in lease["spec"].items() if name != "holderIdentity"}
         try:
             async with asyncio.timeout(RESIGN_SECONDS):
-                await self._cluster.replace(LEASE, {**lease, "spec": released})
+                # A renewal that was cut off may have been written: then there is a newer version to be read.
+                while not await self._released():
+                    self._lease = None
         except (TertiumError, TimeoutError) as fault:
             _log.warning("the leader Lease was not given back", extra={"why": str(fault) or "no answer"})
+
+    async def _released(self) -> bool:
+        """Take our name from the Lease, if it is there; False: it was changed since it was read."""
+        lease = self._lease or await self._cluster.get(LEASE, self._key)
+        if lease is None or lease["spec"].get("holderIdentity") != self._holder:
+            return True
+        spec = {name: value for name, value in lease["spec"].items() if name != "holderIdentity"}
+        return await self._cluster.replace(LEASE, {**lease, "spec": spec}) is not None
