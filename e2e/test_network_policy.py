@@ -29,12 +29,20 @@ print(json.dumps([port for port in map(int, sys.argv[2:]) if reached(port)]))
 
 
 @pytest.fixture(scope="module")
-def ruled(cluster: Cluster, stack: Stack) -> Iterator[Stack]:
-    """The stack on a network that enforces policies."""
+def ruled(cluster: Cluster, stack: Stack, namespace: str) -> Iterator[Stack]:
+    """The stack on a network that has begun to enforce policies."""
     if backends.choose("auto", cluster.name).kind != "local":
         pytest.skip("whether another cluster enforces policies is up to its network")
+    before = reached_by_strangers(stack, namespace)
+    assert before == [[PORTS["http"], PORTS["health"], PORTS["reports"]]] * 2, "nothing is enforced yet"
     with cluster.policies_enforced():
         yield stack
+
+
+def reached_by_strangers(stack: Stack, namespace: str) -> list[list[int]]:
+    """Return the ports of each gateway pod that a pod of no importance can connect to."""
+    addresses = [stack.pod_address(pod) for pod in stack.pods("gateway")]
+    return [reached_by_a_stranger(stack, namespace, address) for address in addresses]
 
 
 def reached_by_a_stranger(stack: Stack, namespace: str, address: str) -> list[int]:
@@ -53,11 +61,9 @@ def reached_by_a_stranger(stack: Stack, namespace: str, address: str) -> list[in
 
 
 def test_a_stranger_reaches_the_api_of_a_gateway_pod_and_nothing_else(ruled: Stack, namespace: str) -> None:
-    addresses = [ruled.pod_address(pod) for pod in ruled.pods("gateway")]
-
     def only_the_api() -> bool:
-        reached = [reached_by_a_stranger(ruled, namespace, address) for address in addresses]
-        assert reached == [[PORTS["http"]]] * len(addresses), reached
+        reached = reached_by_strangers(ruled, namespace)
+        assert reached == [[PORTS["http"]]] * 2, reached
         return True
 
     until("the policy", only_the_api, seconds=60, every=1)

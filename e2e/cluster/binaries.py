@@ -55,6 +55,11 @@ ETCD: Final = GoProgram(name="etcd", module=MODULES / "etcd", package="go.etcd.i
 COREDNS: Final = GoProgram(name="coredns", module=MODULES / "coredns")
 HELM: Final = GoProgram(name="helm", module=MODULES / "helm", package="helm.sh/helm/v4/cmd/helm")
 KWOK: Final = GoProgram(name="kwok", module=MODULES / "kwok", package="sigs.k8s.io/kwok/cmd/kwok")
+KUBE_ROUTER: Final = GoProgram(
+    name="kube-router",
+    module=MODULES / "kube-router",
+    package="github.com/cloudnativelabs/kube-router/v2/cmd/kube-router",
+)
 KIND: Final = GoProgram(name="kind", module=MODULES / "kind", package="sigs.k8s.io/kind")
 KIND_CHECK: Final = GoProgram(name="kindcheck", module=MODULES / "kind")
 PAUSE: Final = GoProgram(name="pause", module=MODULES / "pause")

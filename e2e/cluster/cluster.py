@@ -1,12 +1,14 @@
 """A cluster as tests, demo and benchmarks use it."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from e2e.cluster import backends, binaries, hosttools, images, imagespecs
 from e2e.cluster.backend import Backend
 from e2e.cluster.errors import ClusterError
+from e2e.cluster.local import policies
 from e2e.cluster.local.backend import LocalBackend
 from e2e.cluster.local.faults import Faults
 from e2e.cluster.progress import Steps
@@ -116,6 +118,18 @@ class Cluster:
                 f"cluster {self.name}: faults need the local back end, this one is {self.backend.kind}"
             )
         return Faults(self.backend)
+
+    @contextmanager
+    def policies_enforced(self) -> Iterator[None]:
+        """Have NetworkPolicies enforced for the length of the context.
+
+        Raises:
+            ClusterError: only the local back end can begin and end that, or it failed.
+        """
+        if not isinstance(self.backend, LocalBackend):
+            raise ClusterError(f"cluster {self.name}: whether policies are enforced is up to its network")
+        with policies.enforced(self.backend, self._steps):
+            yield
 
     def _run(
         self, program: binaries.GoProgram, name: str, args: Sequence[str | Path], input: str | None

@@ -30,6 +30,10 @@ FILTER: Final = (
     Tool("rustc", "rustc"),
     Tool("cc", "gcc"),  # rustc has it link
 )
+POLICIES: Final = (
+    Tool("iptables", "iptables"),
+    Tool("ipset", "ipset"),
+)
 LOCAL: Final = (
     Tool("containerd", "containerd"),
     Tool("ctr", "containerd"),

@@ -15,7 +15,9 @@ from e2e.cluster.progress import Steps
 from e2e.cluster.shell import sh
 
 # Two pods of one node are neighbours on a bridge: their packets pass the rules only if it is told so.
-_RULED_BRIDGE = "echo 1 > /proc/sys/net/bridge/bridge-nf-call-iptables"
+_BEGIN = "echo 1 > /proc/sys/net/bridge/bridge-nf-call-iptables"
+# Nobody else has rules of this kind in a node's network: kube-proxy's are nftables of its own.
+_END = "iptables -F && iptables -X && ipset destroy && echo 0 > /proc/sys/net/bridge/bridge-nf-call-iptables"
 
 
 @contextmanager
@@ -35,9 +37,9 @@ def enforced(backend: LocalBackend, steps: Steps) -> Iterator[None]:
             if not holder:
                 raise ClusterError(f"cluster {backend.layout.name}: no containerd runs in {group}")
             enter = node.inside(holder[0])
-            sh(*enter, "sh", "-c", _RULED_BRIDGE)
+            sh(*enter, "sh", "-c", _BEGIN)
+            stack.callback(sh, *enter, "sh", "-c", _END)
             pid = processes.start(name, group, [*enter, str(program), *_options(backend, index)])
-            stack.callback(sh, *enter, program, "--cleanup-config")
             stack.callback(cgroup.stop, pid)
             processes.wait(name, partial(_works, backend.layout.log / f"{name}.log"))
         steps.say("NetworkPolicies are enforced")
