@@ -10,7 +10,7 @@ import pytest
 
 from e2e.cluster import Cluster, backends
 from e2e.doubles import applied
-from e2e.stack import SYSTEM, Stack
+from e2e.stack import SYSTEM, Sample, Stack
 from e2e.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -54,7 +54,8 @@ def reached_by_a_stranger(stack: Stack, namespace: str, address: str) -> list[in
     run = ("run", "stranger", f"--image={container['image']}", "--image-pull-policy=Never", "--restart=Never")
     kubectl("-n", namespace, *run, "--command", "--", "python3", "-c", STRANGER, address, *ports)
     try:
-        kubectl("-n", namespace, "wait", "pod/stranger", "--for=jsonpath={.status.phase}=Succeeded")
+        ended = ("--for=jsonpath={.status.phase}=Succeeded", "--timeout=90s")
+        kubectl("-n", namespace, "wait", "pod/stranger", *ended)
         return [int(port) for port in json.loads(kubectl("-n", namespace, "logs", "stranger"))]
     finally:
         kubectl("-n", namespace, "delete", "pod", "stranger", "--wait")
@@ -66,7 +67,12 @@ def test_a_stranger_reaches_the_api_of_a_gateway_pod_and_nothing_else(ruled: Sta
         assert reached == [[PORTS["http"]]] * 2, reached
         return True
 
-    until("the policy", only_the_api, seconds=60, every=1)
+    until("the policy", only_the_api, seconds=120, every=1)
+
+
+def requests_of(sample: Sample) -> int:
+    """Return how many requests the status tells of."""
+    return int(sample.get()["status"].get("usage", {}).get("requests", 0))
 
 
 def test_tertium_itself_is_not_locked_out(ruled: Stack, namespace: str) -> None:
@@ -74,7 +80,7 @@ def test_tertium_itself_is_not_locked_out(ruled: Stack, namespace: str) -> None:
         assert ruled.caller_until_routed(sample.model).status == 200
         # That it was used and is idle now, the operator knows from the reports of both gateway pods.
         until("asleep again", lambda: sample.pods(terminating=True) == [], seconds=90)
-        assert sample.get()["status"]["usage"]["requests"] == 1
+        until("its request in the status", lambda: requests_of(sample) == 1, seconds=30)
     selector = ("-l", "app.kubernetes.io/component=gateway", "-o", "json")
     pods = json.loads(ruled.cluster.kubectl("-n", SYSTEM, "get", "pods", *selector))["items"]
     for pod in pods:

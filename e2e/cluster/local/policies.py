@@ -15,7 +15,8 @@ from e2e.cluster.progress import Steps
 from e2e.cluster.shell import sh
 
 # Two pods of one node are neighbours on a bridge: their packets pass the rules only if it is told so.
-_BEGIN = "echo 1 > /proc/sys/net/bridge/bridge-nf-call-iptables"
+_BEGIN = """[ -d /proc/sys/net/bridge ] || modprobe br_netfilter
+echo 1 > /proc/sys/net/bridge/bridge-nf-call-iptables"""
 # Nobody else has rules of this kind in a node's network: kube-proxy's are nftables of its own.
 _END = "iptables -F && iptables -X && ipset destroy && echo 0 > /proc/sys/net/bridge/bridge-nf-call-iptables"
 
