@@ -48,8 +48,8 @@ def reached_by_strangers(stack: Stack, namespace: str) -> list[list[int]]:
 def reached_by_a_stranger(stack: Stack, namespace: str, address: str) -> list[int]:
     """Return the ports of an address that a pod of no importance can connect to."""
     kubectl = stack.cluster.kubectl
-    image = json.loads(kubectl("-n", SYSTEM, "get", "deployment", "tertium-operator", "-o", "json"))
-    (container,) = image["spec"]["template"]["spec"]["containers"]
+    operator = json.loads(kubectl("-n", SYSTEM, "get", "deployment", "tertium-operator", "-o", "json"))
+    (container,) = operator["spec"]["template"]["spec"]["containers"]
     ports = [str(port) for port in PORTS.values()]
     run = ("run", "stranger", f"--image={container['image']}", "--image-pull-policy=Never", "--restart=Never")
     kubectl("-n", namespace, *run, "--command", "--", "python3", "-c", STRANGER, address, *ports)

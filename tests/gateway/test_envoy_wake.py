@@ -14,6 +14,7 @@ from tertium.core import names
 from tertium.core.errors import Retryable
 from tertium.gateway.counters import Calls
 from tertium.kube.cluster import LLM_DEPLOYMENT, POD
+from tertium.render.envoy.layout import RELEASED
 from tests.gateway.parts import a_condition, a_deployment, a_pod
 from tests.gateway.stack import Stack, until
 
@@ -34,6 +35,14 @@ async def test_a_held_request_is_answered_by_the_engine_it_woke(stack: Stack) ->
     reply = await asked
     assert (reply.status, reply.json["by"], reply.json["model"]) == (200, engine.ip, key.name)
     assert engine.requests[0]["x-tertium-deployment"] == str(key)
+
+
+async def test_the_status_that_releases_a_request_is_shown_to_nobody(stack: Stack) -> None:
+    key, engine = await stack.deploy(), await stack.start_engine()
+    engine.fails_with = (RELEASED, {"error": {"message": "an engine may not say so either"}})
+    await stack.add_replica(key, engine)
+    reply = await stack.ask(key.name)
+    assert reply.status == 503
 
 
 async def test_a_held_stream_arrives_chunk_by_chunk_and_outlives_its_replica(stack: Stack) -> None:

@@ -83,7 +83,18 @@ envoy! {
 }
 
 impl Header {
-    const NONE: Header = Header { name: Text::EMPTY, value: Text::EMPTY };
+    /// Names and values of so many headers, which `fill` writes to the place it is given.
+    ///
+    /// # Safety
+    /// They live as long as those that Envoy has.
+    unsafe fn list<'a>(
+        count: usize,
+        fill: impl FnOnce(*mut Header),
+    ) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        let mut headers = vec![Header { name: Text::EMPTY, value: Text::EMPTY }; count];
+        fill(headers.as_mut_ptr());
+        headers.into_iter().map(|header| unsafe { (header.name.bytes(), header.value.bytes()) })
+    }
 }
 
 impl Text {
@@ -133,9 +144,9 @@ impl Arrival {
     pub fn headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         unsafe {
             let count = envoy_dynamic_module_callback_early_header_mutation_get_headers_size(self.0);
-            let mut headers = vec![Header::NONE; count];
-            envoy_dynamic_module_callback_early_header_mutation_get_headers(self.0, headers.as_mut_ptr());
-            headers.into_iter().map(|header| (header.name.bytes(), header.value.bytes()))
+            Header::list(count, |to| {
+                envoy_dynamic_module_callback_early_header_mutation_get_headers(self.0, to);
+            })
         }
     }
 
@@ -170,10 +181,9 @@ impl Stream {
     pub fn request_headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         unsafe {
             let count = envoy_dynamic_module_callback_http_get_headers_size(self.0, Headers::Request);
-            let mut headers = vec![Header::NONE; count];
-            let to = headers.as_mut_ptr();
-            envoy_dynamic_module_callback_http_get_headers(self.0, Headers::Request, to);
-            headers.into_iter().map(|header| (header.name.bytes(), header.value.bytes()))
+            Header::list(count, |to| {
+                envoy_dynamic_module_callback_http_get_headers(self.0, Headers::Request, to);
+            })
         }
     }
 

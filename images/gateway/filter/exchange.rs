@@ -170,10 +170,10 @@ impl Exchange {
     /// A piece of the answer is here.
     pub fn on_answer_body(&mut self, stream: &Stream) {
         if let Some(usage) = &mut self.usage {
-            stream.answer_pieces(|piece| usage.scan(piece));
-        }
-        if let Some(events) = &mut self.events {
-            stream.answer_pieces(|piece| events.pass(piece));
+            stream.answer_pieces(|piece| {
+                usage.scan(piece);
+                self.events.iter_mut().for_each(|events| events.pass(piece));
+            });
         }
     }
 
