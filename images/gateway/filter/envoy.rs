@@ -240,17 +240,14 @@ impl Stream {
 
     /// The whole body of the request, once all of it is there; copied if it is in pieces.
     pub fn request_body(&self) -> Cow<'_, [u8]> {
-        let mut whole = Cow::Borrowed(&[][..]);
+        let mut pieces = Vec::new();
         for part in [Body::BufferedRequest, Body::ReceivedRequest] {
-            self.pieces(part, |piece| {
-                if whole.is_empty() {
-                    whole = Cow::Borrowed(piece);
-                } else {
-                    whole.to_mut().extend_from_slice(piece);
-                }
-            });
+            self.pieces(part, |piece| pieces.push(piece));
         }
-        whole
+        match pieces[..] {
+            [whole] => Cow::Borrowed(whole),
+            _ => Cow::Owned(pieces.concat()),
+        }
     }
 
     /// What has just come of the answer.

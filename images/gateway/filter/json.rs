@@ -120,14 +120,14 @@ impl<'a> Scanner<'a> {
         let from = self.at;
         let mut escaped = false;
         loop {
+            self.at += plain(&self.text[self.at..]);
             match self.next().ok_or(Malformed)? {
                 b'"' => return Ok(Quoted { inside: &self.text[from..self.at - 1], escaped }),
                 b'\\' => {
                     escaped = true;
                     self.escape()?;
                 }
-                0..=0x1f => return Err(Malformed),
-                _ => {}
+                _ => return Err(Malformed),
             }
         }
     }
@@ -208,6 +208,19 @@ impl<'a> Scanner<'a> {
             Err(Malformed)
         }
     }
+}
+
+/// How many bytes of a string stand before the next that is more than a part of it.
+fn plain(text: &[u8]) -> usize {
+    // A prompt has kilobytes. Without a branch for each byte the compiler looks at all of a block at once.
+    const BLOCK: usize = 16;
+    let is_plain = |block: &&[u8]| !block.iter().fold(false, |any, byte| any | is_more(*byte));
+    let from = text.chunks_exact(BLOCK).take_while(is_plain).count() * BLOCK;
+    text[from..].iter().position(|byte| is_more(*byte)).map_or(text.len(), |at| from + at)
+}
+
+fn is_more(byte: u8) -> bool {
+    (byte == b'"') | (byte == b'\\') | (byte < b' ')
 }
 
 /// A string as it stands in the body, without its quotation marks.
@@ -315,12 +328,31 @@ mod tests {
             (r#"{"model":tru}"#, BODY_NOT_JSON),
             (r#"{"model":NaN}"#, BODY_NOT_JSON),
             ("{\"model\":\"a\nb\"}", BODY_NOT_JSON),
+            (r#"{"model":"m","x":"\"#, BODY_NOT_JSON),
             ("[1,]", BODY_NOT_JSON),
             ("[", BODY_NOT_JSON),
         ] {
             assert_eq!(model(body), Err(problem), "{}", body);
         }
         assert_eq!(read(b"{\"model\":\"m\",\"x\":\"\xff\"}").model, Err(BODY_NOT_JSON));
+    }
+
+    #[test]
+    fn a_string_of_any_length_ends_where_it_does() {
+        for length in 0..70 {
+            let text = "x".repeat(length);
+            for (inside, is_json) in [
+                (text.clone(), true),
+                (format!("{text}\\\"{text}"), true),
+                (format!("{text}\\u00e9{text}é"), true),
+                (format!("{text}\\q{text}"), false),
+                (format!("{text}\t{text}"), false),
+                (format!("{text}\"{text}"), false),
+            ] {
+                let body = format!(r#"{{"x":"{inside}","model":"m"}}"#);
+                assert_eq!(model(&body).is_ok(), is_json, "{body}");
+            }
+        }
     }
 
     #[test]
