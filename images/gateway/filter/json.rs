@@ -210,16 +210,16 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// How many bytes of a string stand before the next that is more than a part of it.
+/// How many bytes of a string come before the next that ends it, begins an escape or may not stand in it.
 fn plain(text: &[u8]) -> usize {
-    // A prompt has kilobytes. Without a branch for each byte the compiler looks at all of a block at once.
+    // A prompt has kilobytes. Without a branch for each byte, the compiler has all of a block compared at once.
     const BLOCK: usize = 16;
-    let is_plain = |block: &&[u8]| !block.iter().fold(false, |any, byte| any | is_more(*byte));
+    let is_plain = |block: &&[u8]| !block.iter().fold(false, |any, byte| any | is_special(*byte));
     let from = text.chunks_exact(BLOCK).take_while(is_plain).count() * BLOCK;
-    text[from..].iter().position(|byte| is_more(*byte)).map_or(text.len(), |at| from + at)
+    text[from..].iter().position(|byte| is_special(*byte)).map_or(text.len(), |at| from + at)
 }
 
-fn is_more(byte: u8) -> bool {
+fn is_special(byte: u8) -> bool {
     (byte == b'"') | (byte == b'\\') | (byte < b' ')
 }
 
