@@ -56,12 +56,17 @@ WARMUP_SECONDS: Final = 0.5
 BASE: Final = "bare Envoy"
 DIRECT: Final = "direct"
 OURS: Final = "Tertium's gateway"
+PROMPT_BYTES: Final = 4096
+"""A body as callers send them: half of the prompts in the Azure LLM inference trace of 2023 (conversations)
+are longer than 1,020 tokens. The other bodies here have one short question."""
 KINDS: Final[dict[str, dict[str, Any]]] = {
     "whole": {"connections": CONNECTIONS, "seconds": TURN_SECONDS},
+    "prompts": {"connections": CONNECTIONS, "seconds": TURN_SECONDS, "bodyBytes": PROMPT_BYTES},
     "streams": {"connections": CONNECTIONS, "seconds": TURN_SECONDS, "stream": True},
     "paced": {"connections": PACED_CONNECTIONS, "seconds": PACED_SECONDS, "rate": PACE},
 }
-ROUND: Final = (*("whole", "streams") * TURNS, "paced")
+FULL_LOADS: Final = ("whole", "prompts", "streams")
+ROUND: Final = (*FULL_LOADS * TURNS, "paced")
 """The turns of a round, each of one kind of load."""
 
 
@@ -115,16 +120,13 @@ def _turn(subject: Subject, order: dict[str, Any]) -> Turn:
 def figures(name: str, seen: Seen) -> dict[str, Any]:
     """The row of one subject: medians over the turns, of ratios and differences within a turn."""
     mine, base, direct = seen[name], seen[BASE], seen[DIRECT]
-    ratios, streams = (_ratios(mine[kind], base[kind]) for kind in ("whole", "streams"))
-    lower, middle, upper = statistics.quantiles(ratios, n=4)
     return {
         "subject": name,
-        "requests_per_second": round(_median(one.load.rate for one in mine["whole"])),
-        "ratio_to_bare": round(middle, 3),
-        "ratio_lower_quartile": round(lower, 3),
-        "ratio_upper_quartile": round(upper, 3),
-        "streams_per_second": round(_median(one.load.rate for one in mine["streams"])),
-        "streams_ratio_to_bare": round(statistics.median(streams), 3),
+        **{
+            column: value
+            for kind in FULL_LOADS
+            for column, value in _rates(kind, mine[kind], base[kind]).items()
+        },
         "first_chunk_p50_ms": round(_median(one.load.first["p50"] for one in mine["streams"]), 2),
         "cpu_micros_per_request": round(_median(one.cpu_micros for one in mine["whole"])),
         **{
@@ -141,8 +143,15 @@ def figures(name: str, seen: Seen) -> dict[str, Any]:
     }
 
 
-def _ratios(mine: Sequence[Turn], base: Sequence[Turn]) -> list[float]:
-    return [a.load.rate / b.load.rate for a, b in zip(mine, base, strict=True)]
+def _rates(kind: str, mine: Sequence[Turn], base: Sequence[Turn]) -> dict[str, float]:
+    ratios = [a.load.rate / b.load.rate for a, b in zip(mine, base, strict=True)]
+    lower, middle, upper = statistics.quantiles(ratios, n=4)
+    return {
+        f"{kind}_per_second": round(_median(one.load.rate for one in mine)),
+        f"{kind}_ratio": round(middle, 3),
+        f"{kind}_ratio_lower_quartile": round(lower, 3),
+        f"{kind}_ratio_upper_quartile": round(upper, 3),
+    }
 
 
 def _median(values: Any) -> float:
@@ -161,12 +170,14 @@ def bystander(seen: Seen) -> dict[str, Any]:
 
 
 COLUMNS: Final = {
-    "requests_per_second": "requests/s",
-    "ratio_to_bare": "of bare Envoy (quartiles)",
+    "whole_per_second": "requests/s",
+    "whole_ratio": "of bare Envoy (quartiles)",
+    "prompts_per_second": f"with prompts of {PROMPT_BYTES // 1024} KiB",
+    "prompts_ratio": "of bare Envoy (quartiles)",
+    "streams_per_second": "SSE streams/s",
+    "streams_ratio": "of bare Envoy (quartiles)",
     "added_p50_ms": "added p50 ms",
     "added_p99_ms": "added p99 ms",
-    "streams_per_second": "SSE streams/s",
-    "streams_ratio_to_bare": "of bare Envoy",
     "cpu_micros_per_request": "CPU µs/request",
     "rss_mib": "RSS MiB",
 }
@@ -182,8 +193,8 @@ def markdown(rows: Sequence[dict[str, Any]], aside: dict[str, Any]) -> str:
             value = row[column]
             if column == "rss_mib":
                 value = " + ".join(str(part) for part in value.values())
-            elif column == "ratio_to_bare":
-                value = f"{value} ({row['ratio_lower_quartile']} to {row['ratio_upper_quartile']})"
+            elif column.endswith("_ratio"):
+                value = f"{value} ({row[f'{column}_lower_quartile']} to {row[f'{column}_upper_quartile']})"
             cells.append(f" {value} |")
         lines.append(f"| {row['subject']} |" + "".join(cells))
     lines += [

@@ -80,9 +80,16 @@ func (o order) body(model string) ([]byte, error) {
 	}
 	const field = `"user":"",`
 	if lacking := o.BodyBytes - len(plain) - len(field); lacking > 0 {
-		asked["user"] = strings.Repeat("x", lacking)
+		asked["user"] = text(lacking)
 	}
 	return json.Marshal(asked)
+}
+
+// text returns lines, as people write them, that have so many bytes as JSON.
+func text(size int) string {
+	const line = "Here is some more of what the question is about, and the next line has the rest.\n"
+	const encoded = len(line) + 1
+	return strings.Repeat(line, size/encoded) + strings.Repeat("x", size%encoded)
 }
 
 // of returns whom the connection asks, and what.
