@@ -24,7 +24,7 @@ from typing import Any, Final, cast
 import aiohttp
 
 from e2e.bench.usage import rss_mib
-from e2e.cluster import filter
+from e2e.cluster import envoy_filter
 from tertium.api.meta import Manifest, ObjectKey
 from tertium.gateway.app import run_gateway
 from tertium.gateway.settings import GatewaySettings
@@ -76,7 +76,7 @@ async def measure(held: int, size: int, *, stream: bool) -> dict[str, float]:
         environment = {
             **os.environ,
             "TERTIUM_ENVOY_DIR": directory,
-            "TERTIUM_FILTER_FILE": str(filter.build()),
+            "TERTIUM_FILTER_FILE": str(envoy_filter.build()),
             "TERTIUM_MAX_PENDING": "100000",
             "TERTIUM_MAX_PENDING_MEBIBYTES": _MEBIBYTES,
             "TERTIUM_LOG_LEVEL": "WARNING",

@@ -17,7 +17,7 @@ from typing import Any, Final
 import yaml
 
 from e2e.bench.subjects import ENGINE_HOST, MODEL, WORKERS, Subject, Workshop
-from e2e.cluster import filter
+from e2e.cluster import envoy_filter
 from e2e.fleet.api import CORE, LLMDS, path_of
 from e2e.fleet.operator import free_port
 from e2e.fleet.plane import ROOT, SYSTEM, Plane, deployment
@@ -43,7 +43,7 @@ def our_gateway(shop: Workshop, plane: Plane, more: Mapping[str, str] | None = N
     environment = {item["name"]: item.get("value", "gateway") for item in containers["activator"]["env"]}
     environment |= {f"TERTIUM_{name.upper()}": str(port) for name, port in ports.items()}
     environment |= {"TERTIUM_ENVOY_DIR": str(folder), "KUBECONFIG": str(_kubeconfig(shop, plane))}
-    environment |= {"TERTIUM_FILTER_FILE": str(filter.build())}
+    environment |= {"TERTIUM_FILTER_FILE": str(envoy_filter.build())}
     tertium = [sys.executable, "-m", "tertium", "gateway"]
     subprocess.run(["env", *_words(environment), *tertium, "prepare"], check=True)
     envoy[0] = str(Path(sys.executable).with_name("envoy"))

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from e2e.cluster import backends, binaries, filter, hosttools, imagespecs
+from e2e.cluster import backends, binaries, envoy_filter, hosttools, imagespecs
 from e2e.cluster.cluster import Cluster
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.progress import Steps
@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     build.set_defaults(run=_build)
 
     build_filter = verbs.add_parser("filter", help="build the gateway's filter into the cache")
-    build_filter.set_defaults(run=lambda _: print(filter.build()))
+    build_filter.set_defaults(run=lambda _: print(envoy_filter.build()))
 
     kubeconfig = verbs.add_parser(
         "kubeconfig", parents=[common], help="print the path of the client configuration"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
-from e2e.cluster import binaries, debian, filter, hosttools, pip
+from e2e.cluster import binaries, debian, envoy_filter, hosttools, pip
 from e2e.cluster.binaries import REPOSITORY
 from e2e.cluster.cache import cache_root, keyed
 from e2e.cluster.errors import ClusterError
@@ -220,7 +220,7 @@ class Buildah:
 
     def _filter(self) -> str:
         """Make an image of nothing but the gateway's filter unless it is there, and return its tag."""
-        built = filter.build()
+        built = envoy_filter.build()
         tag = f"localhost/tertium-filter:{built.parent.name}"
         if not self._has(tag):
             with tempfile.TemporaryDirectory(dir=self._home) as work:

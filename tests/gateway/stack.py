@@ -17,7 +17,7 @@ from typing import Any, cast
 
 import aiohttp
 
-from e2e.cluster import filter
+from e2e.cluster import envoy_filter
 from tertium.api.meta import ObjectKey
 from tertium.gateway.app import Gateway
 from tertium.gateway.prepare import prepare
@@ -240,7 +240,7 @@ def a_layout(directory: Path, **more: Any) -> tuple[Layout, int]:
         engine_port=engine,
         resume_port=resume,
         health_port=health,
-        filter_file=str(filter.build()),
+        filter_file=str(envoy_filter.build()),
         **more,
     )
     prepare(layout, "test")

@@ -12,7 +12,7 @@ from typing import Any, cast
 import aiohttp
 import pytest
 
-from e2e.cluster import filter
+from e2e.cluster import envoy_filter
 from tertium.core.errors import Retryable
 from tertium.gateway.app import run_gateway
 from tertium.gateway.drain import drain_envoy, outlast_envoy
@@ -134,7 +134,7 @@ async def test_what_is_held_at_the_end_of_a_drain_is_told_so_before_envoy_ends(t
     listen, admin_port, activator, resume, health, report = free_ports(6)
     settings = GatewaySettings(
         envoy_dir=tmp_path,
-        filter_file=filter.build(),
+        filter_file=envoy_filter.build(),
         listen_port=listen,
         admin_port=admin_port,
         activator_port=activator,

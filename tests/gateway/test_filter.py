@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from e2e.cluster import filter
+from e2e.cluster import envoy_filter
 from tertium.render.envoy import filter as rendered
 from tertium.render.envoy import layout
 from tests.gateway.stack import Stack
@@ -20,14 +20,14 @@ PRINTABLE = set(string.ascii_letters + string.digits + string.punctuation)
 
 
 def test_its_own_tests_pass() -> None:
-    ran = subprocess.run([filter.build_tests()], capture_output=True, text=True, check=False)
+    ran = subprocess.run([envoy_filter.build_tests()], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout
     assert re.search(r"^test result: ok\. [1-9]\d* passed", ran.stdout, re.MULTILINE)
 
 
 def test_the_image_has_it_built_as_here() -> None:
-    dockerfile = (filter.SOURCES.parent / "Dockerfile").read_text()
-    assert f"RUN rustc {' '.join(filter.LIBRARY)} " in " ".join(dockerfile.split())
+    dockerfile = (envoy_filter.SOURCES.parent / "Dockerfile").read_text()
+    assert f"RUN rustc {' '.join(envoy_filter.LIBRARY)} " in " ".join(dockerfile.split())
 
 
 @pytest.mark.parametrize(
@@ -55,13 +55,13 @@ def test_the_image_has_it_built_as_here() -> None:
     ],
 )
 def test_both_sides_know_one_name(file: str, name: str, value: str) -> None:
-    found = re.search(rf'const {name}: [^=]*= b?"([^"]*)"', (filter.SOURCES / file).read_text())
+    found = re.search(rf'const {name}: [^=]*= b?"([^"]*)"', (envoy_filter.SOURCES / file).read_text())
     assert found is not None
     assert found[1] == value
 
 
 def test_both_sides_know_the_same_paths() -> None:
-    found = re.search(r"const OTHERS: [^=]*= \[([^]]*)\]", (filter.SOURCES / "request.rs").read_text())
+    found = re.search(r"const OTHERS: [^=]*= \[([^]]*)\]", (envoy_filter.SOURCES / "request.rs").read_text())
     assert found is not None
     assert tuple(re.findall(r'"([^"]*)"', found[1])) == rendered.OTHERS
 
