@@ -3,7 +3,6 @@
 import signal
 
 from e2e.cluster import binaries
-from e2e.cluster.errors import ClusterError
 from e2e.cluster.local import cgroup, control, node
 from e2e.cluster.local.backend import LocalBackend
 from e2e.cluster.local.layout import CONTROL_GROUP, node_group
@@ -33,7 +32,7 @@ class Faults:
     def start_kubelet(self, index: int) -> None:
         """Start a kubelet that was killed."""
         layout, group = self._backend.layout, node_group(index)
-        holder = self._find(group, "containerd")
+        holder = self._processes.find(group, "containerd")
         binary = binaries.build([binaries.KUBE], Steps())["kubelet"]
         argv = node.command("kubelet", binary, layout, self._backend.addresses, index)
         self._processes.start(f"kubelet-{index}", group, [*node.inside(holder), *argv])
@@ -49,8 +48,8 @@ class Faults:
     def restart_api_server(self) -> None:
         """Kill the API server and start it again; it answers after a few seconds, every watch is cut."""
         layout = self._backend.layout
-        cgroup.stop(self._find(CONTROL_GROUP, "kube-apiserver"))
-        holder = self._find(CONTROL_GROUP, "pause")
+        cgroup.stop(self._processes.find(CONTROL_GROUP, "kube-apiserver"))
+        holder = self._processes.find(CONTROL_GROUP, "pause")
         binary = binaries.build([binaries.KUBE], Steps())["kube-apiserver"]
         argv = control.apiserver(binary, layout, self._backend.addresses)
         enter = ["nsenter", "-t", str(holder), "-n"]
@@ -65,10 +64,4 @@ class Faults:
         self._signal(CONTROL_GROUP, "etcd", signal.SIGCONT)
 
     def _signal(self, group: str, program: str, number: signal.Signals) -> None:
-        cgroup.send(self._find(group, program), number)
-
-    def _find(self, group: str, program: str) -> int:
-        found = self._processes.group.find(group, program)
-        if not found:
-            raise ClusterError(f"cluster {self._backend.layout.name}: no {program} runs in {group}")
-        return found[0]
+        cgroup.send(self._processes.find(group, program), number)

@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 
 from e2e.cluster import binaries, hosttools
-from e2e.cluster.errors import ClusterError
 from e2e.cluster.local import cgroup, node
 from e2e.cluster.local.backend import LocalBackend
 from e2e.cluster.local.layout import node_group
@@ -34,10 +33,7 @@ def enforced(backend: LocalBackend, steps: Steps) -> Iterator[None]:
     with ExitStack() as stack:
         for index in range(backend.spec.nodes):
             group, name = node_group(index), f"kube-router-{index}"
-            holder = processes.group.find(group, "containerd")
-            if not holder:
-                raise ClusterError(f"cluster {backend.layout.name}: no containerd runs in {group}")
-            enter = node.inside(holder[0])
+            enter = node.inside(processes.find(group, "containerd"))
             sh(*enter, "sh", "-c", _BEGIN)
             stack.callback(sh, *enter, "sh", "-c", _END)
             pid = processes.start(name, group, [*enter, str(program), *_options(backend, index)])

@@ -28,6 +28,17 @@ class Processes:
         self._watched[what] = pid
         return pid
 
+    def find(self, group: str, program: str) -> int:
+        """Return the process of `group` that was called by this program name, whoever started it.
+
+        Raises:
+            ClusterError: there is none.
+        """
+        found = self._group.find(group, program)
+        if not found:
+            raise ClusterError(f"cluster {self._layout.name}: no {program} runs in {group}")
+        return found[0]
+
     def forget(self, what: str) -> None:
         """Watch a process no longer."""
         self._watched.pop(what, None)
