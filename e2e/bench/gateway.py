@@ -59,14 +59,19 @@ OURS: Final = "Tertium's gateway"
 PROMPT_BYTES: Final = 4096
 """A body as callers send them: half of the prompts in the Azure LLM inference trace of 2023 (conversations)
 are longer than 1,020 tokens. The other bodies here have one short question."""
+FULL_LOADS: Final[dict[str, dict[str, Any]]] = {
+    "whole": {},
+    "prompts": {"bodyBytes": PROMPT_BYTES},
+    "streams": {"stream": True},
+}
 KINDS: Final[dict[str, dict[str, Any]]] = {
-    "whole": {"connections": CONNECTIONS, "seconds": TURN_SECONDS},
-    "prompts": {"connections": CONNECTIONS, "seconds": TURN_SECONDS, "bodyBytes": PROMPT_BYTES},
-    "streams": {"connections": CONNECTIONS, "seconds": TURN_SECONDS, "stream": True},
+    **{
+        kind: {"connections": CONNECTIONS, "seconds": TURN_SECONDS, **order}
+        for kind, order in FULL_LOADS.items()
+    },
     "paced": {"connections": PACED_CONNECTIONS, "seconds": PACED_SECONDS, "rate": PACE},
 }
-FULL_LOADS: Final = ("whole", "prompts", "streams")
-ROUND: Final = (*FULL_LOADS * TURNS, "paced")
+ROUND: Final = (*list(FULL_LOADS) * TURNS, "paced")
 """The turns of a round, each of one kind of load."""
 
 
@@ -120,13 +125,12 @@ def _turn(subject: Subject, order: dict[str, Any]) -> Turn:
 def figures(name: str, seen: Seen) -> dict[str, Any]:
     """The row of one subject: medians over the turns, of ratios and differences within a turn."""
     mine, base, direct = seen[name], seen[BASE], seen[DIRECT]
+    rates: dict[str, float] = {}
+    for kind in FULL_LOADS:
+        rates |= _rates(kind, mine[kind], base[kind])
     return {
         "subject": name,
-        **{
-            column: value
-            for kind in FULL_LOADS
-            for column, value in _rates(kind, mine[kind], base[kind]).items()
-        },
+        **rates,
         "first_chunk_p50_ms": round(_median(one.load.first["p50"] for one in mine["streams"]), 2),
         "cpu_micros_per_request": round(_median(one.cpu_micros for one in mine["whole"])),
         **{
